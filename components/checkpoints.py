@@ -1,0 +1,77 @@
+"""Model folders: `model.safetensors`, `config.json` and `tokenizer.json`, saved and loaded together."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from components.data.chat import ChatTokenizer
+from components.models.heads import ScalarGPT
+from components.models.sizes import GPTConfig
+from components.models.transformer import GPT
+
+CLASSES: dict[str, type[GPT] | type[ScalarGPT]] = {"gpt": GPT, "scalar_gpt": ScalarGPT}
+
+
+class CheckpointError(ValueError):
+    """A model folder is incomplete or does not fit; the message names the file."""
+
+
+def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path) -> None:
+    """Write a model folder whole: it is built beside its place and then moved there."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    kind = next(name for name, cls in CLASSES.items() if type(model) is cls)
+    save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, partial / "model.safetensors")
+    (partial / "config.json").write_text(json.dumps({"kind": kind} | asdict(model.config), indent=1) + "\n")
+    shutil.copyfile(tokenizer, partial / "tokenizer.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def load_gpt(folder: Path) -> GPT:
+    """The language model of a folder.
+
+    Raises:
+        CheckpointError: the folder is incomplete, or holds another kind of model.
+    """
+    model = _load(folder)
+    if not isinstance(model, GPT):
+        raise CheckpointError(f"{folder} holds no language model")
+    return model
+
+
+def load_scalar(folder: Path) -> ScalarGPT:
+    """The reward or value model of a folder.
+
+    Raises:
+        CheckpointError: the folder is incomplete, or holds another kind of model.
+    """
+    model = _load(folder)
+    if not isinstance(model, ScalarGPT):
+        raise CheckpointError(f"{folder} holds no model with a scalar head")
+    return model
+
+
+def load_tokenizer(folder: Path) -> ChatTokenizer:
+    """The tokenizer a model was trained with, kept in its folder."""
+    return ChatTokenizer.load(folder / "tokenizer.json")
+
+
+def model_kind(folder: Path) -> str:
+    """The key in `CLASSES` of the model that a folder holds."""
+    return str(json.loads((folder / "config.json").read_text())["kind"])
+
+
+def _load(folder: Path) -> nn.Module:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        model = CLASSES[config.pop("kind")](GPTConfig(**config))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} is not a complete model folder: {error}") from error
+    return model.eval()

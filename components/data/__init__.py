@@ -1,0 +1,1 @@
+"""Records, cleaning, splits, tokenizer, chat template and the batches made of them."""

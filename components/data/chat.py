@@ -1,0 +1,93 @@
+"""The chat template: conversations as token ids, with a mask over what the assistant says.
+
+    <|user|> text <|assistant|> text <|end|> <|user|> text <|assistant|> ...
+
+Each marker is one special token. Message text is always encoded as ordinary text, so a user who types a
+marker gets its letters, never its token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+ENDOFTEXT = "<|endoftext|>"
+PAD = "<|pad|>"
+END = "<|end|>"
+ROLE_MARKERS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
+SPECIAL_TOKENS = (ENDOFTEXT, PAD, END, *ROLE_MARKERS.values())
+
+Messages = Sequence[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class EncodedChat:
+    """Token ids of a conversation and, for each, whether the assistant must learn to say it."""
+
+    input_ids: list[int]
+    loss_mask: list[bool]
+
+
+class ChatTokenizer:
+    """A byte-level BPE with the special tokens of the chat template."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
+        if missing:
+            raise ValueError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
+        tokenizer.encode_special_tokens = True  # markers inside text are text: no prompt can forge a role
+        self.tokenizer = tokenizer
+        self.endoftext, self.pad, self.end = (tokenizer.token_to_id(token) for token in (ENDOFTEXT, PAD, END))
+        self.role_ids = {role: tokenizer.token_to_id(marker) for role, marker in ROLE_MARKERS.items()}
+        self.special_ids = frozenset(tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+
+    @classmethod
+    def load(cls, path: Path) -> "ChatTokenizer":
+        """Read a `tokenizer.json`."""
+        return cls(Tokenizer.from_file(str(path)))
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.tokenizer.get_vocab_size())
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of plain text; never a special token."""
+        return list(self.tokenizer.encode(text).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        return str(self.tokenizer.decode([i for i in ids if i not in self.special_ids]))
+
+    def encode_chat(self, messages: Messages) -> EncodedChat:
+        """Encode a whole conversation; the loss covers each assistant text and the end marker after it."""
+        ids: list[int] = []
+        mask: list[bool] = []
+        for message in messages:
+            text = self.encode_text(message["content"])
+            spoken = message["role"] == "assistant"
+            tail = [self.end] if spoken else []
+            ids += [self.role_ids[message["role"]], *text, *tail]
+            mask += [False] + [spoken] * (len(text) + len(tail))
+        return EncodedChat(ids, mask)
+
+    def encode_prompt(self, messages: Messages, *, max_tokens: int) -> list[int]:
+        """Encode a conversation up to the point where the assistant speaks, within max_tokens.
+
+        The system message and the latest turns are kept; older turns go first. When even the last message
+        is too long, its beginning is cut.
+        """
+        system = [m for m in messages[:1] if m["role"] == "system"]
+        opening = self.encode_chat(system).input_ids
+        cue = [self.role_ids["assistant"]]
+        kept: list[int] = []
+        budget = max_tokens - len(opening) - len(cue)
+        for message in reversed(messages[len(system) :]):
+            turn = self.encode_chat([message]).input_ids
+            if len(kept) + len(turn) > budget:
+                break
+            kept = turn + kept
+        if not kept and budget > 1:
+            turn = self.encode_chat([messages[-1]]).input_ids
+            kept = [turn[0], *turn[len(turn) - budget + 1 :]]
+        return opening + kept + cue

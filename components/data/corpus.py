@@ -1,0 +1,121 @@
+"""Cleaning, exact de-duplication and splits of raw records, shard by shard (pandas)."""
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from components.data.records import Demonstration, Document, as_chat, read_records
+from components.params import Prepare
+
+SPLITS = ("train", "validation", "test")
+_CONTROL = "".join(chr(c) for c in range(32) if chr(c) not in "\n\t") + "\x7f"
+
+
+@dataclass
+class CorpusReport:
+    """What happened to the records: counts per split and the reason for each one dropped."""
+
+    read: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)
+
+
+def hash_fraction(text: str, salt: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments: the coin of every split."""
+    return int.from_bytes(hashlib.sha256(f"{salt}:{text}".encode()).digest()[:8], "big") / 2**64
+
+
+def clean_text(text: str) -> str:
+    """NFC form, control characters out, runs of blanks joined, blank lines and outer blanks removed."""
+    text = unicodedata.normalize("NFC", text).translate(dict.fromkeys(map(ord, _CONTROL)))
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def conversation_text(messages: list[dict[str, str]]) -> str:
+    """A conversation as plain text to pretrain on: one turn a line, no markers."""
+    return "\n".join(message["content"].replace("\n", " ") for message in messages)
+
+
+def read_shards(data: Path, params: Prepare, report: CorpusReport) -> Iterator[pd.DataFrame]:
+    """Yield cleaned, unique records as frames of at most `shard_records` rows.
+
+    Columns: id, text (plain), messages (list of role and content, or None for a document), split.
+
+    Raises:
+        RecordError: rows of a file break their schema.
+    """
+    seen: set[bytes] = set()
+    rows: list[dict[str, Any]] = []
+    for row in _raw_rows(data):
+        rows.append(row)
+        if len(rows) == params.shard_records:
+            yield _process(rows, params, seen, report)
+            rows = []
+    if rows:
+        yield _process(rows, params, seen, report)
+
+
+def _raw_rows(data: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(data.glob("documents/*.jsonl")):
+        for document in read_records(path, Document):
+            yield {"id": document.id, "text": document.text, "messages": None}
+    for path in sorted(data.glob("demonstrations/*.jsonl")):
+        for demonstration in read_records(path, Demonstration):
+            yield {"id": demonstration.id, "text": None, "messages": as_chat(demonstration.messages)}
+
+
+def _process(
+    rows: list[dict[str, Any]], params: Prepare, seen: set[bytes], report: CorpusReport
+) -> pd.DataFrame:
+    """Clean one shard; `seen` (digests of the texts so far) and `report` are updated in place."""
+    frame = pd.DataFrame(rows, columns=["id", "text", "messages"])
+    report.read += len(frame)
+    frame["messages"] = frame["messages"].map(_clean_messages, na_action="ignore")
+    frame["text"] = [
+        clean_text(text) if messages is None else conversation_text(messages)
+        for text, messages in zip(frame["text"], frame["messages"], strict=True)
+    ]
+    empty = (frame["text"] == "") | frame["messages"].map(_has_empty_turn, na_action="ignore").eq(True)
+    digests = frame["text"].map(lambda text: hashlib.sha256(text.encode()).digest()[:16])
+    duplicate = ~empty & (digests.duplicated() | digests.isin(seen))
+    report.dropped.update({"empty": int(empty.sum()), "duplicate": int(duplicate.sum())})
+    frame, digests = frame[~empty & ~duplicate].copy(), digests[~empty & ~duplicate]
+    seen.update(digests)
+    frame["split"] = frame["id"].map(lambda name: split_of(name, params))
+    report.kept.update(frame["split"].value_counts().to_dict())
+    report.characters.update(frame["text"].str.len().groupby(frame["split"]).sum().to_dict())
+    return frame
+
+
+def _clean_messages(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{"role": m["role"], "content": clean_text(m["content"])} for m in messages]
+
+
+def _has_empty_turn(messages: list[dict[str, str]]) -> bool:
+    return any(not message["content"] for message in messages)
+
+
+def split_of(name: str, params: Prepare) -> str:
+    """The split of a conversation, by the hash of its id."""
+    coin = hash_fraction(name, "split")
+    if coin < params.test_fraction:
+        return "test"
+    return "validation" if coin < params.test_fraction + params.validation_fraction else "train"
+
+
+def role_of(name: str, split: str, params: Prepare) -> str:
+    """What a conversation serves for after pretraining: demonstrations, or prompts for one of three uses."""
+    if split != "train":
+        return {"validation": "demonstrations", "test": "evaluate"}[split]
+    coin = hash_fraction(name, "role")
+    if coin < params.demonstration_fraction:
+        return "demonstrations"
+    return "compare" if coin < (1 + params.demonstration_fraction) / 2 else "ppo"

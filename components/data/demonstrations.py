@@ -1,0 +1,79 @@
+"""Demonstrations as fixed-size training rows."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from components.data.chat import ChatTokenizer, EncodedChat, Messages
+from components.data.records import Demonstration, as_chat, read_records
+
+
+@dataclass(frozen=True)
+class DemonstrationRows:
+    """Encoded pieces of conversations.
+
+    input_ids: [N, T + 1], padded. loss_mask: True on what the assistant says, [N, T + 1].
+    """
+
+    input_ids: Tensor
+    loss_mask: Tensor
+    pad_id: int
+
+    @property
+    def trained_fraction(self) -> float:
+        """Share of the real tokens that the loss covers; the first token of a row is never a target."""
+        return float(self.loss_mask[:, 1:].sum() / (self.input_ids[:, 1:] != self.pad_id).sum())
+
+
+def load_demonstrations(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int) -> DemonstrationRows:
+    """Encode a file of demonstrations into rows of max_tokens + 1.
+
+    A long conversation is cut between turns into several rows, each opened by the user; a turn pair that is too long
+    alone is cut at its end.
+
+    Raises:
+        RecordError: rows of the file break their schema.
+    """
+    pieces: list[EncodedChat] = []
+    for demonstration in read_records(path, Demonstration):
+        pieces.extend(split_conversation(tokenizer, as_chat(demonstration.messages), max_tokens=max_tokens + 1))
+    return pad_rows(pieces, pad_id=tokenizer.pad, width=max_tokens + 1)
+
+
+def split_conversation(tokenizer: ChatTokenizer, messages: Messages, *, max_tokens: int) -> Iterator[EncodedChat]:
+    """Pieces of at most max_tokens that together hold every exchange of a conversation once."""
+    ids: list[int] = []
+    mask: list[bool] = []
+    for exchange in _exchanges(messages):
+        encoded = tokenizer.encode_chat(exchange)
+        if ids and len(ids) + len(encoded.input_ids) > max_tokens:
+            yield EncodedChat(ids, mask)
+            ids, mask = [], []
+        ids, mask = ids + encoded.input_ids, mask + encoded.loss_mask
+        if len(ids) > max_tokens:
+            ids, mask = ids[:max_tokens], mask[:max_tokens]
+    if any(mask):
+        yield EncodedChat(ids, mask)
+
+
+def _exchanges(messages: Messages) -> Iterator[Messages]:
+    """Runs of messages that end with the assistant's; a trailing user message has no answer and is left out."""
+    start = 0
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant":
+            yield messages[start : index + 1]
+            start = index + 1
+
+
+def pad_rows(pieces: Iterable[EncodedChat], *, pad_id: int, width: int) -> DemonstrationRows:
+    """Right-pad encoded pieces to one width."""
+    pieces = list(pieces)
+    input_ids = torch.full((len(pieces), width), pad_id, dtype=torch.long)
+    loss_mask = torch.zeros(len(pieces), width, dtype=torch.bool)
+    for row, piece in enumerate(pieces):
+        input_ids[row, : len(piece.input_ids)] = torch.tensor(piece.input_ids)
+        loss_mask[row, : len(piece.loss_mask)] = torch.tensor(piece.loss_mask)
+    return DemonstrationRows(input_ids, loss_mask, pad_id)

@@ -1,0 +1,31 @@
+"""DVC's content digest of a folder, computed without DVC, and the one that `data.dvc` records."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+
+def file_md5(path: Path) -> str:
+    """MD5 of a file's bytes, as DVC 3 names it in its cache."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def folder_md5(folder: Path) -> str:
+    """DVC 3's digest of a folder: the MD5 of its sorted list of (file MD5, relative path), ending in `.dir`."""
+    entries = [
+        {"md5": file_md5(path), "relpath": path.relative_to(folder).as_posix()}
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    listing = json.dumps(sorted(entries, key=lambda entry: tuple(Path(entry["relpath"]).parts)), sort_keys=True)
+    return hashlib.md5(listing.encode()).hexdigest() + ".dir"
+
+
+def recorded_md5(pointer: Path) -> str | None:
+    """The digest that a .dvc file records, or None where there is no such file."""
+    if not pointer.exists():
+        return None
+    return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])

@@ -1,0 +1,75 @@
+"""Prompts cut from conversations, kept apart from demonstrations and from each other by what a model sees."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+
+import pandas as pd
+
+from components.data.chat import ChatTokenizer, Messages
+from components.data.corpus import hash_fraction
+from components.data.records import Message, Prompt, as_chat
+
+USES = ("evaluate", "ppo", "compare")  # in order of claim: a prompt found in two uses stays with the first
+
+
+class PromptPool:
+    """Collects demonstrations and prompts, then hands out prompts that occur in one place only."""
+
+    def __init__(self, tokenizer: ChatTokenizer, *, max_tokens: int, per_conversation: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.per_conversation = per_conversation
+        self.demonstrated: set[bytes] = set()
+        self.prompts: dict[str, dict[bytes, Prompt]] = {use: {} for use in USES}
+        self.dropped: Counter[str] = Counter()
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Take in conversations: a frame with columns id, messages and role (`demonstrations` or a use)."""
+        for name, messages, role in zip(frame["id"], frame["messages"], frame["role"], strict=True):
+            if role == "demonstrations":
+                self.demonstrated.update(digest for _, digest in self._cuts(messages))
+            else:
+                self._add_prompts(name, messages, role)
+
+    def _add_prompts(self, name: str, messages: Messages, use: str) -> None:
+        cuts = sorted(self._cuts(messages), key=lambda cut: hash_fraction(f"{name}:{cut[0]}", "cut"))
+        for end, digest in cuts[: self.per_conversation]:
+            kept = tuple(Message(**message) for message in self._recent(messages, end))
+            self.prompts[use].setdefault(digest, Prompt(id=f"{name}:{end}", messages=kept))
+
+    def _recent(self, messages: Messages, end: int) -> Messages:
+        """The messages before `end` that can fit a prompt: the system message and the latest turns, a user's first."""
+        system = [message for message in messages[:1] if message["role"] == "system"]
+        turns = messages[len(system) : end]
+        start = max(0, len(turns) - self.max_tokens // 2)  # a turn takes two tokens at least
+        return [*system, *turns[start + (start % 2) :]]
+
+    def _cuts(self, messages: Messages) -> Iterator[tuple[int, bytes]]:
+        """Every place where the assistant answers: (messages before it, digest of the prompt a model sees there)."""
+        for end, message in enumerate(messages):
+            if message["role"] == "assistant":
+                yield end, self._digest(self._recent(messages, end))
+
+    def resolve(self) -> dict[str, list[Prompt]]:
+        """Disjoint prompts by use; what a demonstration or an earlier use holds is dropped and counted."""
+        claimed = set(self.demonstrated)
+        result = {}
+        for use in USES:
+            kept = {digest: prompt for digest, prompt in self.prompts[use].items() if digest not in claimed}
+            self.dropped[f"{use} prompt also elsewhere"] += len(self.prompts[use]) - len(kept)
+            claimed |= kept.keys()
+            result[use] = sorted(kept.values(), key=lambda prompt: hash_fraction(prompt.id, "order"))
+        return result
+
+    def overlaps(self, prompts: dict[str, list[Prompt]]) -> dict[str, int]:
+        """Prompts that two places share, counted anew from the prompts themselves; 0 everywhere if all is well."""
+        digests = {"demonstrations": self.demonstrated}
+        for use, found in prompts.items():
+            digests[use] = {self._digest(as_chat(prompt.messages)) for prompt in found}
+        names = list(digests)
+        return {f"{a}/{b}": len(digests[a] & digests[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
+
+    def _digest(self, messages: Messages) -> bytes:
+        ids = self.tokenizer.encode_prompt(messages, max_tokens=self.max_tokens)
+        return hashlib.sha256(str(ids).encode()).digest()[:16]

@@ -1,0 +1,143 @@
+"""The kinds of record that enter the platform, and reading them with every problem named.
+
+A record is one JSON object on one line. Unknown fields are problems, so that a misspelt field is not lost.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+PROBLEM_LIMIT = 20
+_record = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+Text = Annotated[str, Field(min_length=1)]
+Record = TypeVar("Record")
+
+
+class RecordError(ValueError):
+    """Rows of a file break their schema; the message gives file, line and reason of each, up to a limit."""
+
+
+@_record
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+@_record
+class Document:
+    """A text to pretrain on."""
+
+    id: Text
+    text: Text
+
+
+@_record
+class Demonstration:
+    """A conversation to imitate: an optional system message, then user and assistant in turn, two turns or more."""
+
+    id: Text
+    messages: tuple[Message, ...]
+    ratings: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _roles_alternate(self) -> "Demonstration":
+        _check_turns(self.messages)
+        if len(_without_system(self.messages)) < 2:
+            raise ValueError("a demonstration has at least a user and an assistant message")
+        return self
+
+
+@_record
+class Prompt:
+    """A conversation that waits for the assistant: it ends with a user message."""
+
+    id: Text
+    messages: tuple[Message, ...]
+
+    @model_validator(mode="after")
+    def _ends_with_user(self) -> "Prompt":
+        _check_turns(self.messages)
+        if not self.messages or self.messages[-1].role != "user":
+            raise ValueError("a prompt ends with a user message")
+        return self
+
+
+@_record
+class Comparison:
+    """Replies to one prompt with their ranks: 1 is best, equal ranks are ties (InstructGPT's K-wise ranking)."""
+
+    id: Text
+    messages: tuple[Message, ...]
+    replies: Annotated[tuple[str, ...], Field(min_length=2, max_length=9)]
+    ranks: tuple[Annotated[int, Field(ge=1)], ...]
+
+    @model_validator(mode="after")
+    def _ranks_match(self) -> "Comparison":
+        if len(self.ranks) != len(self.replies):
+            raise ValueError(f"{len(self.replies)} replies have {len(self.ranks)} ranks")
+        if not self.messages or self.messages[-1].role != "user":
+            raise ValueError("a comparison's messages end with a user message")
+        return self
+
+
+def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return messages[1:] if messages and messages[0].role == "system" else messages
+
+
+def _check_turns(messages: tuple[Message, ...]) -> None:
+    expected = ("user", "assistant")
+    for index, message in enumerate(_without_system(messages)):
+        if message.role != expected[index % 2]:
+            raise ValueError(f"message {index + 1} is the {message.role}'s where the {expected[index % 2]} is due")
+
+
+def read_records(path: Path, schema: type[Record]) -> Iterator[Record]:
+    """Yield the valid records of a JSONL file; once it has been read, raise if any was not.
+
+    Raises:
+        RecordError: rows broke the schema; the message lists them, up to `PROBLEM_LIMIT`.
+    """
+    adapter = TypeAdapter(schema)
+    problems: list[str] = []
+    count = 0
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield adapter.validate_json(line)
+            except ValidationError as error:
+                count += 1
+                if len(problems) < PROBLEM_LIMIT:
+                    problems.append(f"  {path}:{number}: {reason(error)}")
+    if count:
+        more = f"\n  and {count - len(problems)} more" if count > len(problems) else ""
+        raise RecordError(f"{count} malformed {schema.__name__.lower()} row(s):\n" + "\n".join(problems) + more)
+
+
+def write_records(path: Path, records: Iterable[Any]) -> int:
+    """Write records as JSON lines with sorted keys, the same bytes on every machine; the number written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as out:
+        for record in records:
+            row = TypeAdapter(type(record)).dump_python(record, mode="json", exclude_defaults=True)
+            out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+            count += 1
+    return count
+
+
+def as_chat(messages: Iterable[Message]) -> list[dict[str, str]]:
+    """Messages in the plain form that chat interfaces use."""
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def reason(error: ValidationError) -> str:
+    """What a record's schema has against it, on one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) + ': ' if e['loc'] else ''}{e['msg']}" for e in error.errors(include_url=False)
+    )

@@ -1,0 +1,72 @@
+"""Ragged prompts and replies as right-padded batches."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """Rows of prompt, reply, padding.
+
+    input_ids: [B, T]. prompt_lengths: [B]. response_mask: True on reply tokens, aligned to the reply, [B, R].
+    """
+
+    input_ids: Tensor
+    prompt_lengths: Tensor
+    response_mask: Tensor
+
+    @property
+    def last_positions(self) -> Tensor:
+        """Position in input_ids of each row's last real token, [B]."""
+        return self.prompt_lengths + self.response_mask.sum(dim=1) - 1
+
+    @property
+    def predicting_positions(self) -> Tensor:
+        """Position in input_ids from which each reply token is predicted, [B, R]; clamped inside T where masked."""
+        steps = torch.arange(self.response_mask.shape[1], device=self.input_ids.device)
+        return (self.prompt_lengths[:, None] - 1 + steps).clamp(max=self.input_ids.shape[1] - 1)
+
+    @property
+    def response_ids(self) -> Tensor:
+        """The reply tokens, [B, R]; arbitrary where masked."""
+        positions = (self.predicting_positions + 1).clamp(max=self.input_ids.shape[1] - 1)
+        return self.input_ids.gather(1, positions)
+
+    def rows(self, index: Tensor) -> "SequenceBatch":
+        """Some rows, cut to their own longest sequence and reply."""
+        mask = self.response_mask[index]
+        lengths = self.prompt_lengths[index]
+        width = int((lengths + mask.sum(dim=1)).max())
+        return SequenceBatch(self.input_ids[index, :width], lengths, mask[:, : int(mask.sum(dim=1).max())])
+
+    def to(self, device: torch.device) -> "SequenceBatch":
+        """The batch on a device."""
+        return SequenceBatch(
+            self.input_ids.to(device), self.prompt_lengths.to(device), self.response_mask.to(device)
+        )
+
+
+def pack(prompts: list[list[int]], replies: list[list[int]], *, pad_id: int) -> SequenceBatch:
+    """Batch prompts with their replies, each given as ids.
+
+    Raises:
+        ValueError: a prompt or a reply is empty.
+    """
+    if not all(prompts) or not all(replies):
+        raise ValueError("every row needs a prompt and a reply")
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    reply_lengths = torch.tensor([len(reply) for reply in replies])
+    input_ids = torch.full((len(prompts), int((lengths + reply_lengths).max())), pad_id, dtype=torch.long)
+    for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
+        input_ids[row, : len(prompt) + len(reply)] = torch.tensor(prompt + reply)
+    mask = torch.arange(int(reply_lengths.max())) < reply_lengths[:, None]
+    return SequenceBatch(input_ids, lengths, mask)
+
+
+def gather_positions(per_token: Tensor, positions: Tensor) -> Tensor:
+    """Values at given positions of each row: from [B, T] or [B, T, D] with positions [B, R]."""
+    if per_token.ndim == 2:
+        return per_token.gather(1, positions)
+    return per_token.gather(1, positions[:, :, None].expand(-1, -1, per_token.shape[-1]))

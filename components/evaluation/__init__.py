@@ -1,0 +1,1 @@
+"""Figures and the report: bits per byte, intervals, win rates, plots."""

@@ -1,0 +1,164 @@
+"""The report of a lineage: figures, curves and replies side by side, as Markdown and as one HTML file."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+# (file, stage, columns, y label): drawn from the stages' history.csv
+CURVES = (
+    ("pretrain", "pretrain", ("train/loss",), "loss (nats a token)"),
+    ("bits_per_byte", "pretrain", ("validation/bits_per_byte",), "validation bits per byte"),
+    ("sft", "sft", ("train/loss", "validation/loss"), "loss (nats an assistant token)"),
+    ("reward", "reward", ("train/pair_accuracy",), "pairs ordered rightly"),
+    ("ppo_score", "ppo", ("rollout/score",), "score of a reply"),
+    ("ppo_kl", "ppo", ("rollout/kl_per_reply",), "KL to SFT (nats a reply)"),
+    ("ppo_ended", "ppo", ("rollout/ended_share",), "share of replies that end"),
+    ("ppo_length", "ppo", ("rollout/response_tokens",), "tokens a reply"),
+)
+MODELS = ("pretrain", "sft", "ppo")
+ROWS = (
+    ("test_bits_per_byte", "test bits per byte"),
+    ("gold_score", "gold score"),
+    ("reward_score", "reward-model score"),
+    ("response_tokens", "tokens a reply"),
+    ("ended_share", "replies that end"),
+    ("distinct_2", "distinct-2"),
+)
+
+
+def write_report(
+    out: Path,
+    artifacts: Path,
+    metrics: Mapping[str, Any],
+    replies: Sequence[Mapping[str, Any]],
+    gates: Mapping[str, Sequence[str]],
+    *,
+    samples: int,
+) -> None:
+    """Write report.md, report.html and plots/ below out.
+
+    Args:
+        replies: rows with `user` and, for each of `MODELS`, `reply` and `gold`.
+        gates: what failed of each stage's gate; empty is a pass.
+        samples: how many rows of replies to show.
+    """
+    plots = out / "plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    for name, stage, columns, label in CURVES:
+        history = pd.read_csv(artifacts / stage / "history.csv")
+        _curve(history, [column for column in columns if column in history], label, stage, plots / f"{name}.png")
+    _gold_histogram(replies, plots / "gold.png")
+    sections = [
+        ("What alignment gained and cost", headline_table(metrics)),
+        ("The models side by side", models_table(metrics)),
+        ("Gates", gates_table(gates)),
+        ("Replies to held-out prompts", replies_table(replies[:samples])),
+    ]
+    (out / "report.md").write_text(_markdown(sections, plots))
+    (out / "report.html").write_text(_html(sections, plots))
+
+
+def headline_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """The figures a lineage is judged by."""
+    ppo, reward = metrics["ppo"], metrics["reward"]
+    ceiling = f" of a ceiling of {reward['label_ceiling']:.3f}" if "label_ceiling" in reward else ""
+    rows = [
+        ("base model, test bits per byte", f"{metrics['pretrain']['test_bits_per_byte']:.3f}"),
+        (
+            "reward model, held-out pair accuracy",
+            f"{reward['test_pair_accuracy']:.3f} [{reward['test_pair_accuracy_low']:.3f}, "
+            f"{reward['test_pair_accuracy_high']:.3f}]{ceiling}",
+        ),
+        (
+            "PPO beats SFT by gold score",
+            f"{ppo['gold_win_rate']:.1%} [{ppo['gold_win_rate_low']:.1%}, {ppo['gold_win_rate_high']:.1%}] "
+            f"of {metrics['prompts']} prompts",
+        ),
+        ("KL(PPO, SFT), nats a reply", f"{ppo['kl']:.2f}"),
+        ("loss on pretraining text, SFT to PPO", f"{ppo['pretrain_loss_increase']:+.2%}"),
+        ("PPO replies that end by themselves", f"{ppo['ended_share']:.1%}"),
+    ]
+    return pd.DataFrame(rows, columns=["figure", "value"])
+
+
+def models_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """Each stage's model, one column a model."""
+    rows = [[label, *(f"{metrics[model][key]:.3f}" for model in MODELS)] for key, label in ROWS]
+    return pd.DataFrame(rows, columns=["", *MODELS])
+
+
+def gates_table(gates: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Which stage's model may become champion."""
+    rows = [(f"gpt-{stage}", "passed" if not failed else "closed: " + "; ".join(failed)) for stage, failed in gates.items()]
+    return pd.DataFrame(rows, columns=["model", "gate"])
+
+
+def replies_table(replies: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Replies to the same prompt, with their gold scores."""
+    rows = [[row["user"], *(f"{row[m]['reply']} ({row[m]['gold']:.2f})" for m in MODELS)] for row in replies]
+    return pd.DataFrame(rows, columns=["user", *MODELS])
+
+
+def _curve(history: pd.DataFrame, columns: Sequence[str], label: str, title: str, path: Path) -> None:
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    for column in columns:
+        points = history[["step", column]].dropna()
+        axes.plot(points["step"], points[column], label=column, linewidth=1.2)
+    axes.set(xlabel="step", ylabel=label, title=title)
+    if len(columns) > 1:
+        axes.legend()
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _gold_histogram(replies: Sequence[Mapping[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    for model in MODELS:
+        axes.hist([row[model]["gold"] for row in replies], bins=24, alpha=0.5, label=model)
+    axes.set(xlabel="gold score of a reply", ylabel="prompts", title="gold score by model")
+    axes.legend()
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Without the version and date in the file, equal figures are equal bytes.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _markdown(sections: Sequence[tuple[str, pd.DataFrame]], plots: Path) -> str:
+    parts = ["# Report of a lineage\n"]
+    for title, table in sections:
+        parts.append(f"## {title}\n\n{_markdown_table(table)}\n")
+    parts.append("## Curves\n\n" + "\n".join(f"![{p.stem}](plots/{p.name})" for p in sorted(plots.glob("*.png"))) + "\n")
+    return "\n".join(parts)
+
+
+def _markdown_table(table: pd.DataFrame) -> str:
+    def line(cells: Sequence[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return "\n".join([line(list(table.columns)), line(["---"] * len(table.columns)), *map(line, table.values.tolist())])
+
+
+def _html(sections: Sequence[tuple[str, pd.DataFrame]], plots: Path) -> str:
+    style = (
+        "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
+        "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left;vertical-align:top}"
+        "th{background:#f4f4f4}img{max-width:32%;min-width:18rem}"
+    )
+    body = "".join(f"<h2>{html.escape(title)}</h2>{table.to_html(index=False, border=0)}" for title, table in sections)
+    images = "".join(
+        f'<img alt="{path.stem}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+        for path in sorted(plots.glob("*.png"))
+    )
+    return (
+        f"<!doctype html><meta charset=utf-8><title>Report of a lineage</title><style>{style}</style>"
+        f"<h1>Report of a lineage</h1>{body}<h2>Curves</h2>{images}\n"
+    )

@@ -1,0 +1,1 @@
+"""Who ranks replies: a simulated labeler with known taste and noise, or comparisons a user brings."""

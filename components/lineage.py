@@ -1,0 +1,127 @@
+"""Facts that tie a stage to the rest of its lineage: the commit, data versions, parents, and who asked for it."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from components.data.digests import file_md5, recorded_md5
+
+ARTIFACTS = Path("artifacts")
+POINTER = Path("data.dvc")
+TOKENIZER = ARTIFACTS / "prepare" / "tokenizer.json"
+STAGES = ("prepare", "pretrain", "sft", "compare", "reward", "ppo", "evaluate")
+# stage -> the stages whose models it starts from or uses
+PARENTS = {
+    "pretrain": (),
+    "sft": ("pretrain",),
+    "reward": ("sft",),
+    "ppo": ("sft", "reward"),
+}
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """`artifacts/<stage>/run.json`: the tracked run that made the stage's present outputs.
+
+    It is an output of its own, on which nothing depends, so that a new run of equal weights re-runs nothing.
+    """
+
+    stage: str
+    run_id: str | None
+    model_name: str | None
+    model_version: str | None
+    tracking: str
+    duration_seconds: float
+    peak_memory_gib: float
+
+    @classmethod
+    def load(cls, stage: str, artifacts: Path = ARTIFACTS) -> "StageRecord | None":
+        """The record of a stage, or None where it has not run."""
+        path = artifacts / stage / "run.json"
+        return cls(**json.loads(path.read_text())) if path.exists() else None
+
+
+def read_metrics(stage: str, artifacts: Path = ARTIFACTS) -> dict[str, float]:
+    """A stage's final figures by name, `<stage>/<...>`; empty where it has not run."""
+    path = artifacts / stage / "metrics.json"
+    return numbers(json.loads(path.read_text()), prefix=stage) if path.exists() else {}
+
+
+def flatten(tree: Mapping[str, Any], *, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of a nested mapping with their joined keys."""
+    for key, value in tree.items():
+        name = f"{prefix}{separator}{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            yield from flatten(value, separator=separator, prefix=name)
+        else:
+            yield name, value
+
+
+def numbers(tree: Mapping[str, Any], *, prefix: str) -> dict[str, float]:
+    """The numeric leaves of a nested mapping as metrics, keys joined by slashes."""
+    leaves = flatten(tree, separator="/", prefix=prefix)
+    return {name: float(value) for name, value in leaves if isinstance(value, int | float)}
+
+
+def git_commit() -> str:
+    """The checked-out commit, with `+` where the working tree differs from it; `unknown` outside git."""
+    root = os.environ.get("GPTLINEAGE_ROOT", ".")
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(root: str, *arguments: str) -> str:
+    command = ["git", "-C", root, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def version_tags(stage: str, artifacts: Path = ARTIFACTS) -> dict[str, str]:
+    """Where a stage's result comes from: digests of data and tokenizer, versions and runs of the parent models."""
+    tags = {"git.commit": git_commit(), "data.digest": recorded_md5(POINTER) or "unversioned"}
+    tokenizer = artifacts / "prepare" / "tokenizer.json"
+    if tokenizer.exists():
+        tags["tokenizer.digest"] = file_md5(tokenizer)
+    for parent in PARENTS.get(stage, ()):
+        record = StageRecord.load(parent, artifacts)
+        if record is not None:
+            tags[f"parent.{parent}.version"] = record.model_version or "unregistered"
+            tags[f"parent.{parent}.run_id"] = record.run_id or "untracked"
+    return tags
+
+
+def process_session() -> str:
+    """Identity of the command that asked for this stage: the `dvc` process above it, or the stage's own process.
+
+    Stages of one `dvc repro` share it, which is how they find their common parent run.
+    """
+    own = psutil.Process()
+    for process in own.parents():
+        try:
+            arguments = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(Path(argument).name == "dvc" for argument in arguments[:3]) or "dvc" in arguments[1:3]:
+            return process_identity(process)
+    return process_identity(own)
+
+
+def process_identity(process: psutil.Process) -> str:
+    """A process's id and start time, which together are never used twice."""
+    return f"{process.pid}:{process.create_time():.2f}"
+
+
+def is_alive(identity: str) -> bool:
+    """Whether the process of `process_identity` still runs."""
+    try:
+        return process_identity(psutil.Process(int(identity.split(":")[0]))) == identity
+    except (psutil.Error, ValueError):
+        return False

@@ -1,0 +1,71 @@
+"""PPO's clipped policy and value losses, and estimators of the KL divergence."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from components.losses.masking import masked_mean
+
+
+class PolicyLoss(NamedTuple):
+    """The loss to minimise, and detached figures over the same tokens; all scalars."""
+
+    loss: Tensor
+    clip_fraction: Tensor
+    approximate_kl: Tensor
+
+
+class ValueLoss(NamedTuple):
+    """The loss to minimise and the detached share of tokens whose clipped term won; scalars."""
+
+    loss: Tensor
+    clip_fraction: Tensor
+
+
+def clipped_policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, response_mask: Tensor, *, clip_ratio: float
+) -> PolicyLoss:
+    """Clipped surrogate objective, negated, averaged over sampled tokens (PPO, arXiv:1707.06347, equation 7).
+
+    Args:
+        logprobs: log-probability of each sampled token under the policy being updated, [B, R].
+        old_logprobs: the same tokens under the policy that sampled them, [B, R], detached.
+        advantages: whitened advantages, [B, R], detached.
+        response_mask: True on sampled tokens, the end marker included, [B, R].
+        clip_ratio: epsilon of equation 7; a ratio outside 1 +- epsilon stops paying.
+    """
+    log_ratio = (logprobs - old_logprobs) * response_mask
+    ratio = log_ratio.exp()
+    unclipped = ratio * advantages
+    clipped = ratio.clamp(1 - clip_ratio, 1 + clip_ratio) * advantages
+    loss = -masked_mean(torch.minimum(unclipped, clipped), response_mask)
+    with torch.no_grad():
+        clip_fraction = masked_mean((clipped < unclipped).float(), response_mask)
+        approximate_kl = masked_mean(0.5 * log_ratio**2, response_mask)
+    return PolicyLoss(loss, clip_fraction, approximate_kl)
+
+
+def clipped_value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, response_mask: Tensor, *, value_clip: float
+) -> ValueLoss:
+    """0.5 * max((V - R)^2, (clip(V, V_old +- value_clip) - R)^2), averaged over sampled tokens.
+
+    Ziegler et al. 2019 (arXiv:1909.08593), released code `train_policy.py`. All tensors are [B, R].
+    """
+    clipped = torch.minimum(torch.maximum(values, old_values - value_clip), old_values + value_clip)
+    plain_error, clipped_error = (values - returns) ** 2, (clipped - returns) ** 2
+    loss = 0.5 * masked_mean(torch.maximum(plain_error, clipped_error), response_mask)
+    clip_fraction = masked_mean((clipped_error > plain_error).float(), response_mask)
+    return ValueLoss(loss, clip_fraction.detach())
+
+
+def kl_k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """log pi - log pi_ref of each sampled token: unbiased for KL(pi || pi_ref), may be negative."""
+    return logprobs - reference_logprobs
+
+
+def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """r - 1 - log r with r = pi_ref / pi of each sampled token: unbiased for KL(pi || pi_ref), never negative."""
+    log_ratio = reference_logprobs - logprobs
+    return log_ratio.exp() - 1 - log_ratio

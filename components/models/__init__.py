@@ -1,0 +1,1 @@
+"""The transformer, its scalar head, its cache and sampling from it."""

@@ -1,0 +1,57 @@
+"""A preallocated key-value cache whose rows may have different lengths."""
+
+import torch
+from torch import Tensor
+
+
+class KeyValueCache:
+    """Keys and values of the tokens each row has seen, written in place at the row's own position.
+
+    Rows are contiguous from position 0 (prompt, then response), so a ragged batch needs no left padding:
+    the slots that a short prompt's padding filled are overwritten by its response before they become visible.
+    """
+
+    class Layer:
+        """One block's share of the cache; keys and values are [B, H, S, K], allocated in the type they arrive in."""
+
+        def __init__(self, owner: "KeyValueCache") -> None:
+            self.owner = owner
+            self.keys: Tensor | None = None
+            self.values: Tensor | None = None
+
+        def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            """Write [B, H, T, K] at the rows' positions; return the used part and who may see what, [B, 1, T, S]."""
+            owner = self.owner
+            if self.keys is None or self.values is None:
+                shape = (*keys.shape[:2], owner.capacity, keys.shape[3])
+                self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
+            self.keys[owner.rows, :, owner.positions] = keys.transpose(1, 2)
+            self.values[owner.rows, :, owner.positions] = values.transpose(1, 2)
+            used = owner.visible.shape[-1]
+            return self.keys[:, :, :used], self.values[:, :, :used], owner.visible
+
+    def __init__(self, *, batch: int, capacity: int, num_layers: int, device: torch.device) -> None:
+        self.layers = [self.Layer(self) for _ in range(num_layers)]
+        self.lengths = torch.zeros(batch, dtype=torch.long, device=device)
+        self.rows = torch.arange(batch, device=device)[:, None]
+        self.capacity = capacity
+        self._longest = 0  # upper bound of `lengths`, kept on the host so that no step waits for a device read
+
+    def start(self, num_tokens: int) -> Tensor:
+        """Begin a forward pass over num_tokens new tokens; their positions, [B, T].
+
+        Raises:
+            ValueError: the cache is too small for them.
+        """
+        used = self._longest + num_tokens
+        if used > self.capacity:
+            raise ValueError(f"{used} tokens exceed the cache of {self.capacity}")
+        self.positions = self.lengths[:, None] + torch.arange(num_tokens, device=self.lengths.device)
+        slots = torch.arange(used, device=self.lengths.device)
+        self.visible = (slots <= self.positions[:, :, None])[:, None]
+        return self.positions
+
+    def advance(self, counts: Tensor, longest: int) -> None:
+        """Keep `counts`, [B], of the tokens just written; `longest` bounds the new lengths."""
+        self.lengths = self.lengths + counts
+        self._longest = longest

@@ -1,0 +1,31 @@
+"""A transformer with a scalar head: the reward model (one score a sequence) and the value network (one a token)."""
+
+import math
+
+from torch import Tensor, nn
+
+from components.models.sizes import GPTConfig
+from components.models.transformer import GPT
+
+
+class ScalarGPT(nn.Module):
+    """GPT body and a linear map from each hidden state to a number; the token head is not used.
+
+    `bias` is a calibration constant, not a weight: the reward model's is set after training so that
+    demonstrations score 0 on average (arXiv:2203.02155, section 3.5).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.body = GPT(config)
+        self.head = nn.Linear(config.width, 1)
+        # Stiennon et al. 2020 (arXiv:2009.01325): head weights of variance 1 / (width + 1).
+        nn.init.normal_(self.head.weight, std=1 / math.sqrt(config.width + 1))
+        nn.init.zeros_(self.head.bias)
+        self.head.bias.requires_grad_(False)  # pairwise losses cannot see it
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """A number for each token, [B, T]."""
+        hidden = self.body(input_ids)
+        return self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)

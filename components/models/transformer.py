@@ -1,0 +1,108 @@
+"""The decoder-only transformer of the whole lineage (GPT-2 form: pre-LN, tied head, learned positions).
+
+Layout of a batch: every row is `prompt, response, padding`, contiguous from position 0. Under a causal
+mask a real token never sees the padding on its right, so no forward pass of this project needs a
+padding mask, and sampler and trainer see the very same computation.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.models.cache import KeyValueCache
+from components.models.sizes import GPTConfig
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.projection = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, layer_cache: KeyValueCache.Layer | None = None) -> Tensor:
+        """Attend within x, [B, T, D]; with a cache, also to what the cache holds of each row."""
+        queries, keys, values = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, T, K]
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
+        if layer_cache is None:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        else:
+            keys, values, visible = layer_cache.extend(keys, values)
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible)
+        return self.projection(mixed.transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """Pre-LN transformer block: each sublayer reads a normalised copy and adds to the residual stream."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config)
+        self.mlp_norm = nn.LayerNorm(config.width)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.width, 4 * config.width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(4 * config.width, config.width),
+        )
+
+    def forward(self, x: Tensor, layer_cache: KeyValueCache.Layer | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), layer_cache)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class GPT(nn.Module):
+    """Token and position embeddings, L blocks, a final norm. The head is the token embedding, transposed."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.position_embedding = nn.Embedding(config.context_length, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = nn.LayerNorm(config.width)
+        self.apply(self._initialise)
+        # GPT-2 section 2.3: residual projections start smaller by 1/sqrt(number of residual layers).
+        for name, weight in self.named_parameters():
+            if name.endswith(("projection.weight", "mlp.2.weight")):
+                nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.num_layers))
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    def forward(self, input_ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """Final hidden states, [B, T, D], of input_ids, [B, T].
+
+        With a cache, row b's tokens continue at position `cache.lengths[b]`.
+
+        Raises:
+            ValueError: more tokens than the context holds.
+        """
+        num_tokens = input_ids.shape[1]
+        if num_tokens > self.config.context_length:
+            raise ValueError(f"{num_tokens} tokens exceed the context of {self.config.context_length}")
+        positions = torch.arange(num_tokens, device=input_ids.device)
+        if cache is not None:
+            positions = cache.start(num_tokens)
+        x = self.token_embedding(input_ids) + self.position_embedding(positions)
+        for index, block in enumerate(self.blocks):
+            x = block(x, None if cache is None else cache.layers[index])
+        return self.final_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits, [..., V], of hidden states, [..., D], through the tied head."""
+        return F.linear(hidden, self.token_embedding.weight)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable scalars, tied weights counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())

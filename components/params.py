@@ -1,0 +1,345 @@
+"""`params.yaml` as a frozen, typed tree. A key that is unknown, missing or contradictory fails at load."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from components.models.sizes import parse_size
+
+PARAMS_FILE = Path("params.yaml")
+_frozen = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ParamsError(ValueError):
+    """`params.yaml` or an override is wrong; the message lists every problem at once."""
+
+
+@_frozen
+class PackageSource:
+    """Conversations shipped inside an installed Python package."""
+
+    kind: Literal["package"]
+    name: Literal["chitchat-dataset"]
+    version: str
+
+
+@_frozen
+class FolderSource:
+    """Every .txt, .jsonl and .parquet file below a folder (docs/data.md says which columns mean what)."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+@_frozen
+class UrlSource:
+    """One .txt, .jsonl or .parquet file behind HTTPS, refused if its SHA-256 differs."""
+
+    kind: Literal["url"]
+    url: Annotated[str, Field(pattern=r"^https://")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@_frozen
+class HubSource:
+    """A data set of the Hugging Face hub, through the optional `datasets` package (`pip install .[hub]`)."""
+
+    kind: Literal["hub"]
+    dataset: str
+    split: str
+    revision: str
+
+
+@_frozen
+class Ingest:
+    source: Annotated[PackageSource | FolderSource | UrlSource | HubSource, Field(discriminator="kind")]
+
+
+@_frozen
+class Prepare:
+    """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their id."""
+
+    vocab_size: Annotated[int, Field(ge=300, le=2**32)]
+    shard_records: Count
+    validation_fraction: OpenFraction
+    test_fraction: OpenFraction
+    demonstration_fraction: OpenFraction
+    prompts_per_conversation: Count
+    max_prompt_tokens: Count
+
+    @model_validator(mode="after")
+    def _training_data_remains(self) -> "Prepare":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
+        return self
+
+
+@_frozen
+class Model:
+    size: str
+    context_length: Count
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> "Model":
+        parse_size(self.size)
+        return self
+
+
+@_frozen
+class Compute:
+    """How the arithmetic is done. Part of every training stage's identity, since it changes the numbers."""
+
+    precision: Literal["32-true", "bf16-mixed"]
+    compile: bool
+    accelerator: str
+    devices: Count
+    strategy: str
+
+
+@_frozen
+class Optimizer:
+    """AdamW for all weights, or Muon for the matrices and AdamW for the rest."""
+
+    name: Literal["adamw", "muon"]
+    learning_rate: Positive
+    matrix_learning_rate: NonNegative
+    weight_decay: NonNegative
+    gradient_clip: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay: Literal["constant", "linear", "cosine"]
+    decay_fraction: Fraction
+    final_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _rates_are_used(self) -> "Optimizer":
+        if (self.name == "muon") != (self.matrix_learning_rate > 0):
+            raise ValueError("matrix_learning_rate is Muon's: positive with muon, 0 with adamw")
+        if (self.decay == "constant") != (self.decay_fraction == 0):
+            raise ValueError("decay_fraction is 0 with a constant schedule and positive with any other")
+        return self
+
+
+@_frozen
+class Pretrain:
+    max_steps: Count
+    batch_size: Count
+    validation_interval: Count
+    validation_batches: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@_frozen
+class Sft:
+    max_steps: Count
+    batch_size: Count
+    max_tokens: Count
+    validation_interval: Count
+    validation_batches: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@_frozen
+class Generation:
+    """Sampling, wherever a reply is sampled: compare, ppo, evaluate, chat."""
+
+    max_new_tokens: Count
+    temperature: Positive
+    top_k: Annotated[int, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+
+
+@_frozen
+class SimulatedLabeler:
+    """Scores replies with the gold function plus noise; two such labelers agree on `agreement` of the pairs."""
+
+    kind: Literal["simulated"]
+    agreement: Annotated[float, Field(gt=0.5, lt=1)]
+    tie_margin: NonNegative
+
+
+@_frozen
+class FileLabeler:
+    """Comparisons brought by the user: K-wise `replies` and `ranks`, or `chosen` and `rejected`."""
+
+    kind: Literal["file"]
+    path: str
+
+
+@_frozen
+class Compare:
+    num_prompts: Count
+    replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
+    batch_size: Count
+    test_fraction: OpenFraction
+    labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
+
+
+@_frozen
+class Reward:
+    epochs: Count
+    prompts_per_batch: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@_frozen
+class Ppo:
+    """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
+
+    iterations: Count
+    rollout_batch_size: Count
+    minibatch_size: Count
+    inner_epochs: Count
+    clip_ratio: Positive
+    value_clip: Positive
+    kl_coef: NonNegative
+    discount: Fraction
+    gae_lambda: Fraction
+    unended_score: float
+    pretrain_coef: NonNegative
+    pretrain_batch_size: Count
+    checkpoint_interval: Count
+    policy: Optimizer
+    value: Optimizer
+
+    @model_validator(mode="after")
+    def _minibatches_divide(self) -> "Ppo":
+        if self.rollout_batch_size % self.minibatch_size:
+            raise ValueError("rollout_batch_size must be a multiple of minibatch_size")
+        return self
+
+
+@_frozen
+class Evaluate:
+    num_prompts: Count
+    batch_size: Count
+    report_samples: Count
+
+
+@_frozen
+class Gate:
+    """A bound on one figure of `artifacts/evaluate/metrics.json`, named by its dotted path."""
+
+    metric: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Gate":
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("a gate has a minimum or a maximum")
+        return self
+
+
+@_frozen
+class Gates:
+    """What a stage's newest model must reach to become champion; all bounds of a stage must hold."""
+
+    pretrain: tuple[Gate, ...]
+    sft: tuple[Gate, ...]
+    reward: tuple[Gate, ...]
+    ppo: tuple[Gate, ...]
+
+
+@_frozen
+class Params:
+    """Every choice of a lineage."""
+
+    seed: Annotated[int, Field(ge=0)]
+    ingest: Ingest
+    prepare: Prepare
+    model: Model
+    compute: Compute
+    pretrain: Pretrain
+    sft: Sft
+    generation: Generation
+    compare: Compare
+    reward: Reward
+    ppo: Ppo
+    evaluate: Evaluate
+    gates: Gates
+    presets: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _context_suffices(self) -> "Params":
+        needed = self.prepare.max_prompt_tokens + self.generation.max_new_tokens
+        if max(needed, self.sft.max_tokens) > self.model.context_length:
+            raise ValueError(
+                f"model.context_length {self.model.context_length} is less than sft.max_tokens {self.sft.max_tokens} or "
+                f"prepare.max_prompt_tokens + generation.max_new_tokens = {needed}"
+            )
+        return self
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ParamsError: the file is missing, no YAML, or breaks the schema; lists all problems.
+    """
+    return check(read_tree(path), source=str(path))
+
+
+def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """The plain tree of a parameter file, before any check.
+
+    Raises:
+        ParamsError: the file is missing or no YAML mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ParamsError(f"{path} not found: run from the root of the repository") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{path} must hold a mapping of sections")
+    return tree
+
+
+def check(tree: dict[str, Any], *, source: str) -> Params:
+    """Build the typed tree.
+
+    Raises:
+        ParamsError: lists every unknown, missing, ill-typed and contradictory key.
+    """
+    try:
+        params = TypeAdapter(Params).validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        problems = [f"  {'.'.join(map(str, e['loc'])) or '(file)'}: {e['msg']}" for e in error.errors()]
+        raise ParamsError(f"{source} has {len(problems)} problem(s):\n" + "\n".join(problems)) from None
+    return params
+
+
+def override(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the tree with dotted keys replaced.
+
+    Raises:
+        ParamsError: lists every key that the tree does not have.
+    """
+    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(tree))
+    unknown = []
+    for dotted, value in changes.items():
+        *parents, leaf = dotted.split(".")
+        node: Any = result
+        for key in parents:
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, dict) and leaf in node:
+            node[leaf] = value
+        else:
+            unknown.append(dotted)
+    if unknown:
+        raise ParamsError(f"no such parameter: {', '.join(unknown)}. Keys are section.key, as in {PARAMS_FILE}")
+    return result

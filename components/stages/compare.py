@@ -1,0 +1,119 @@
+"""Compare: the SFT model samples K replies a prompt and a labeler ranks them (InstructGPT, section 3.4).
+
+Writes `artifacts/compare/{train,test}.jsonl`, split by prompt. The simulated labeler ranks by a gold score plus noise
+(see components/labeling); the file labeler takes the comparisons that ingest brought from the user.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from components.checkpoints import load_gpt, load_tokenizer
+from components.data.corpus import hash_fraction
+from components.data.records import Comparison, RecordError, read_records, write_records
+from components.labeling.gold import Gold
+from components.labeling.simulated import calibrate, pair_differences
+from components.params import SimulatedLabeler
+from components.progress import Progress
+from components.stages.replies import EncodedPrompt, load_prompts, sample_texts
+from components.stages.runtime import Stage, run_stage
+
+SFT = Path("artifacts/sft/model")
+PROMPTS = Path("artifacts/prepare/prompts/compare.jsonl")
+DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
+BROUGHT = Path("artifacts/prepare/comparisons.jsonl")
+
+
+def compare(stage: Stage) -> None:
+    """The whole stage."""
+    labeler = stage.params.compare.labeler
+    comparisons = _simulate(stage, labeler) if isinstance(labeler, SimulatedLabeler) else _read_brought(stage)
+
+    def in_test(comparison: Comparison) -> bool:
+        # By conversation, not by prompt: two prompts cut from one conversation share most of their words.
+        return hash_fraction(comparison.id.split(":")[0], "comparison") < stage.params.compare.test_fraction
+
+    splits: dict[str, Callable[[Comparison], bool]] = {"test": in_test, "train": lambda c: not in_test(c)}
+    for name, belongs in splits.items():
+        rows = [comparison for comparison in comparisons if belongs(comparison)]
+        if not rows:
+            raise RecordError(f"no comparison falls into the {name} split: more than {len(comparisons)} are needed")
+        write_records(stage.path(f"{name}.jsonl"), rows)
+        stage.metrics[name] = _describe(rows)
+
+
+def _read_brought(stage: Stage) -> list[Comparison]:
+    comparisons = list(read_records(BROUGHT, Comparison))
+    if not comparisons:
+        raise RecordError("compare.labeler is `file`, but the data holds no comparisons: let ingest.source bring some")
+    stage.path("labeler.json").write_text(json.dumps({"kind": "file"}) + "\n")
+    return comparisons
+
+
+def _simulate(stage: Stage, labeler: SimulatedLabeler) -> list[Comparison]:
+    params = stage.params
+    gold = Gold.of_demonstrations(DEMONSTRATIONS)
+    prompts, replies = _sample(stage)
+    scores = [
+        np.array([gold.score(prompt.user, reply) for reply in own])
+        for prompt, own in zip(prompts, replies, strict=True)
+    ]
+    model = calibrate(scores, agreement=labeler.agreement, tie_margin=labeler.tie_margin)
+    differences = pair_differences(scores)
+    stage.metrics["labeler"] = {
+        **asdict(model),
+        "agreement": model.agreement(differences),
+        "ceiling": model.ceiling(differences),
+        "mean_gold": float(np.mean(np.concatenate(scores))),
+    }
+    stage.path("labeler.json").write_text(json.dumps({"kind": "simulated", **asdict(model)}) + "\n")
+    generator = np.random.default_rng((params.seed, 1))
+    return [
+        Comparison(id=p.id, messages=p.messages, replies=tuple(own), ranks=tuple(model.rank(score, generator)))
+        for p, own, score in zip(prompts, replies, scores, strict=True)
+    ]
+
+
+def _sample(stage: Stage) -> tuple[list[EncodedPrompt], list[list[str]]]:
+    """The replies to each prompt, in K passes over the prompts; a finished pass survives a kill."""
+    params = stage.params
+    model, tokenizer = load_gpt(SFT), load_tokenizer(SFT)
+    prompts = load_prompts(
+        PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens, limit=params.compare.num_prompts
+    )
+    passes: list[list[str]] = []
+    with Progress(len(prompts) * params.compare.replies_per_prompt, "replies") as progress:
+        for k in range(params.compare.replies_per_prompt):
+            saved = stage.state / f"pass-{k}.json"
+            if not saved.exists():
+                replies = sample_texts(
+                    model,
+                    tokenizer,
+                    prompts,
+                    params.generation,
+                    precision=params.compute.precision,
+                    batch_size=params.compare.batch_size,
+                    seed=params.seed + 1 + k,
+                    progress=progress,
+                )
+                saved.with_suffix(".partial").write_text(json.dumps(replies))
+                saved.with_suffix(".partial").rename(saved)
+            passes.append(json.loads(saved.read_text()))
+    return prompts, [list(own) for own in zip(*passes, strict=True)]
+
+
+def _describe(rows: list[Comparison]) -> dict[str, float]:
+    pairs = ties = 0
+    for row in rows:
+        ranks = np.array(row.ranks)
+        first, second = np.triu_indices(len(ranks), 1)
+        pairs += len(first)
+        ties += int((ranks[first] == ranks[second]).sum())
+    return {"prompts": len(rows), "pairs": pairs - ties, "ties": ties}
+
+
+if __name__ == "__main__":
+    run_stage("compare", compare)

@@ -1,0 +1,188 @@
+"""Training through Lightning: the module every stage extends, and the Trainer that runs it."""
+
+import logging
+import os
+import shutil
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.optim import Optimizer as TorchOptimizer
+from torch.utils.data import DataLoader, IterableDataset
+
+from components import params as parameters
+from components.progress import Progress
+from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
+from components.stages.history import History
+from components.stages.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
+from components.stages.runtime import Stage
+
+logger = logging.getLogger(__name__)
+
+
+class UnfinishedTraining(RuntimeError):
+    """Training ended before its planned steps; a stage that did this has not succeeded."""
+
+
+class TrainingModule(LightningModule):
+    """Manual optimisation, counted in our own steps: a step of PPO updates two networks many times.
+
+    A step's data and randomness are functions of (seed, step), so a checkpoint needs no random state and no data
+    cursor beyond `step`, and a resumed run repeats an uninterrupted one exactly.
+    """
+
+    step: Tensor
+
+    def __init__(self, stage: Stage, *, total_steps: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.stage = stage
+        self.total_steps = total_steps
+        self.history = History(stage.state / "history.jsonl")
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    @abstractmethod
+    def make_batch(self, step: int) -> Any:
+        """The data of a step."""
+
+    @abstractmethod
+    def train_on(self, batch: Any, step: int) -> dict[str, float]:
+        """Update on a step's data; the figures to log, without the `<stage>/` prefix."""
+
+    def training_step(self, batch: Any, batch_index: int) -> None:
+        """Lightning's hook: one step, timed and logged."""
+        step = int(self.step)
+        started = time.monotonic()
+        figures = self.train_on(batch, step)
+        figures["train/step_seconds"] = time.monotonic() - started
+        self.step += 1
+        self.log_figures(figures)
+
+    def log_figures(self, figures: dict[str, float]) -> None:
+        """Keep figures of the current step in the stage's history and send them to the tracker."""
+        self.history.append(int(self.step), {key: value for key, value in figures.items() if "seconds" not in key})
+        self.stage.tracker.log_metrics({f"{self.stage.name}/{key}": v for key, v in figures.items()}, int(self.step))
+
+    def update(
+        self, loss: Tensor, network: nn.Module, optimizers: list[TorchOptimizer], params: parameters.Optimizer
+    ) -> float:
+        """One optimizer step of a network on a loss at this step's learning rate; the gradient norm before clipping."""
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss of step {int(self.step)} is {loss.item()}; the last checkpoint is kept")
+        self.manual_backward(loss)
+        norm = clip_gradients(network, params.gradient_clip)
+        set_learning_rates(optimizers, learning_rate_factor(params, int(self.step), self.total_steps))
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        return float(norm)
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's rows of a batch that is split among data-parallel processes."""
+        return rows[self.global_rank :: self.trainer.world_size]
+
+
+class SupervisedModule(TrainingModule):
+    """A module that minimises one loss over one network."""
+
+    def __init__(
+        self, stage: Stage, network: nn.Module, optimizer: parameters.Optimizer, *, total_steps: int
+    ) -> None:
+        super().__init__(stage, total_steps=total_steps)
+        self.network = network
+        self.optimizer_params = optimizer
+
+    def configure_optimizers(self) -> list[TorchOptimizer]:
+        return build_optimizers(self.network, self.optimizer_params)
+
+    def minimise(self, loss: Tensor) -> float:
+        """Update the network; the gradient norm before clipping."""
+        optimizers = self.optimizers()
+        return self.update(
+            loss, self.network, optimizers if isinstance(optimizers, list) else [optimizers], self.optimizer_params
+        )
+
+
+class _Steps(IterableDataset[Any]):
+    """The batches from the module's present step to its last."""
+
+    def __init__(self, module: TrainingModule) -> None:
+        self.module = module
+
+    def __iter__(self) -> Iterator[Any]:
+        for step in range(int(self.module.step), self.module.total_steps):
+            yield self.module.make_batch(step)
+
+
+class _Housekeeping(Callback):
+    """Progress, checkpoints and periodic validation of a run."""
+
+    def __init__(self, stage: Stage, *, checkpoint_interval: int, validate_every: int, unit: str) -> None:
+        self.stage, self.unit = stage, unit
+        self.checkpoint_interval = checkpoint_interval
+        self.validate_every = validate_every
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        self.progress = Progress(module.total_steps, self.unit, done=int(module.step))
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        assert isinstance(module, TrainingModule)
+        step = int(module.step)
+        self.progress.advance(note=getattr(module, "note", ""))
+        if self.validate_every and (step % self.validate_every == 0 or step == module.total_steps):
+            module.log_figures(module.validate())  # type: ignore[operator]
+        if step % self.checkpoint_interval == 0:
+            trainer.save_checkpoint(self.stage.state / f"step-{step:08d}")
+
+
+def fit(
+    stage: Stage, module: TrainingModule, *, checkpoint_interval: int, unit: str = "steps", validate_every: int = 0
+) -> None:
+    """Train a module for its planned steps, from its newest intact checkpoint if there is one.
+
+    Raises:
+        UnfinishedTraining: fewer steps ran than were planned.
+    """
+    compute = stage.params.compute
+    resume_from = newest_intact(stage.state)
+    if resume_from is not None:
+        logger.info("resuming from %s", resume_from)
+    module.history.truncate(0 if resume_from is None else int(resume_from.name.removeprefix("step-")))
+    trainer = Trainer(
+        accelerator=compute.accelerator,
+        devices=compute.devices,
+        strategy=compute.strategy,
+        precision=compute.precision,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[SafetensorsCheckpointIO()],
+        callbacks=[
+            _Housekeeping(stage, checkpoint_interval=checkpoint_interval, validate_every=validate_every, unit=unit)
+        ],
+    )
+    loader = DataLoader(_Steps(module), batch_size=None)
+    trainer.fit(module, loader, ckpt_path=None if resume_from is None else str(resume_from))
+    if int(module.step) != module.total_steps:
+        raise UnfinishedTraining(f"{int(module.step)} of {module.total_steps} steps ran")
+    module.history.export(stage.path("history.csv"))
+
+
+def compiled(function: Callable[..., Tensor], params: parameters.Compute) -> Callable[..., Tensor]:
+    """The function through torch.compile where asked for and a C++ compiler is at hand (CPU); else as it is."""
+    if not params.compile:
+        return function
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    if compiler is None and not torch.cuda.is_available():
+        logger.warning("compute.compile: no C++ compiler found, running uncompiled (slower, same results to rounding)")
+        return function
+    return torch.compile(function)

@@ -1,0 +1,104 @@
+"""Ingest: bring the raw records of a source into `data/`, the same bytes on every machine.
+
+`data/` is raw input, tracked by `data.dvc`: this is the only step that is not a stage of `dvc.yaml`.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from components import params as parameters
+from components.data.digests import folder_md5, recorded_md5
+from components.data.records import PROBLEM_LIMIT, RecordError, reason
+from components.data.sources import KINDS, SourceError, read_source
+
+logger = logging.getLogger(__name__)
+
+DATA = Path("data")
+POINTER = Path("data.dvc")
+RECORDS_PER_FILE = 5000
+
+
+class DigestError(ValueError):
+    """The folder that was built is not the version that `data.dvc` names; the message shows both digests."""
+
+
+def build(params: parameters.Params, folder: Path, *, downloads: Path) -> dict[str, int]:
+    """Write every record of the source below folder as `<kind>/part-00000.jsonl`; counts by kind.
+
+    The folder appears whole or not at all.
+
+    Raises:
+        SourceError: the source cannot be read.
+        RecordError: records break their schema; all are listed, up to a limit.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        counts = _write(params, partial, downloads)
+        if not counts:
+            raise SourceError("the source holds no record")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return counts
+
+
+def _write(params: parameters.Params, folder: Path, downloads: Path) -> dict[str, int]:
+    adapters = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
+    counts: dict[str, int] = {}
+    problems: list[str] = []
+    for raw in read_source(params.ingest, downloads=downloads):
+        line = json.dumps(raw.fields, ensure_ascii=False, sort_keys=True)
+        try:
+            adapters[raw.kind].validate_json(line)
+        except ValidationError as error:
+            problems.append(f"  {raw.origin}: {reason(error)}")
+            continue
+        number = counts.get(raw.kind, 0)
+        path = folder / raw.kind / f"part-{number // RECORDS_PER_FILE:05d}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="\n") as out:
+            out.write(line + "\n")
+        counts[raw.kind] = number + 1
+    if problems:
+        shown = "\n".join(itertools.islice(problems, PROBLEM_LIMIT))
+        raise RecordError(f"{len(problems)} malformed record(s), the first {PROBLEM_LIMIT} at most:\n{shown}")
+    return counts
+
+
+def verify(folder: Path, pointer: Path) -> str:
+    """The folder's digest, once it is known to be the one the pointer records (or there is no pointer yet).
+
+    Raises:
+        DigestError: the folder is another version.
+    """
+    found, recorded = folder_md5(folder), recorded_md5(pointer)
+    if recorded not in (None, found):
+        raise DigestError(
+            f"{folder}/ has digest {found}, {pointer} records {recorded}. If the new data is meant, "
+            f"accept it with `dvc add {folder}` and commit {pointer}"
+        )
+    return found
+
+
+def main() -> None:
+    """Build `data/` and check it against `data.dvc`."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s")
+    try:
+        counts = build(parameters.load(), DATA, downloads=Path(".lineage/downloads"))
+        digest = verify(DATA, POINTER)
+    except (parameters.ParamsError, SourceError, RecordError, DigestError) as error:
+        raise SystemExit(f"ingest: {error}") from None
+    logger.info("%s: %s", digest, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Pretrain: a decoder-only transformer that predicts the next token of plain text (GPT, section 3.1).
+
+Reads the token files of prepare, writes `artifacts/pretrain/model/` and registers it as `gpt-pretrain`. Quality is
+measured in bits per byte, which does not depend on the tokenizer.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from components.checkpoints import save_model
+from components.data.chat import ChatTokenizer
+from components.data.tokens import TokenFile
+from components.evaluation.perplexity import token_file_bits_per_byte
+from components.lineage import TOKENIZER
+from components.losses.language_modelling import next_token_loss
+from components.models.precision import autocast
+from components.models.sizes import config_for
+from components.models.transformer import GPT, count_parameters
+from components.stages.fit import SupervisedModule, compiled, fit
+from components.stages.runtime import Stage, run_stage
+
+TOKENS = Path("artifacts/prepare/tokens")
+
+
+class PretrainModule(SupervisedModule):
+    """Next-token prediction on windows of the token files."""
+
+    def __init__(self, stage: Stage, model: GPT) -> None:
+        params = stage.params.pretrain
+        super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
+        context = model.config.context_length
+        self.train_tokens = TokenFile(TOKENS / "train.bin", context_length=context)
+        self.validation_tokens = TokenFile(TOKENS / "validation.bin", context_length=context)
+        self.compiled_loss = compiled(self.loss, stage.params.compute)
+        self.note = ""
+
+    def loss(self, windows: Tensor) -> Tensor:
+        """Mean loss in nats over windows, [B, T + 1]."""
+        model: GPT = self.network  # type: ignore[assignment]
+        with autocast(self.stage.params.compute.precision, windows.device):
+            return next_token_loss(model.logits(model(windows[:, :-1])), windows[:, 1:])
+
+    def make_batch(self, step: int) -> Tensor:
+        params = self.stage.params
+        windows = self.train_tokens.training_batch(step, batch_size=params.pretrain.batch_size, seed=params.seed)
+        return self.share(windows)
+
+    def train_on(self, batch: Tensor, step: int) -> dict[str, float]:
+        loss = self.compiled_loss(batch)
+        norm = self.minimise(loss)
+        self.note = f"loss {loss.item():.3f}"
+        return {"train/loss": loss.item(), "train/gradient_norm": norm}
+
+    def validate(self) -> dict[str, float]:
+        """Bits per byte of the first windows of the validation split."""
+        params = self.stage.params.pretrain
+        bits = token_file_bits_per_byte(
+            self.compiled_loss,
+            self.validation_tokens,
+            batch_size=params.batch_size,
+            max_batches=params.validation_batches,
+            device=self.device,
+        )
+        return {"validation/bits_per_byte": bits}
+
+
+def pretrain(stage: Stage) -> None:
+    """The whole stage."""
+    params = stage.params
+    torch.manual_seed(params.seed)
+    tokenizer = ChatTokenizer.load(TOKENIZER)
+    config = config_for(
+        params.model.size, vocab_size=tokenizer.vocab_size, context_length=params.model.context_length
+    )
+    module = PretrainModule(stage, GPT(config))
+    fit(
+        stage,
+        module,
+        checkpoint_interval=params.pretrain.checkpoint_interval,
+        validate_every=params.pretrain.validation_interval,
+    )
+    model: GPT = module.network  # type: ignore[assignment]
+    test = TokenFile(TOKENS / "test.bin", context_length=config.context_length)
+    bits = token_file_bits_per_byte(module.compiled_loss, test, batch_size=params.pretrain.batch_size)
+    stage.metrics |= {
+        "parameters": count_parameters(model),
+        "train_tokens": params.pretrain.max_steps * params.pretrain.batch_size * config.context_length,
+        "test": {"bits_per_byte": bits, "loss_at_chance": math.log(config.vocab_size)},
+    }
+    save_model(stage.path("model"), model, TOKENIZER)
+    stage.tracker.register_model(stage.path("model"))
+
+
+if __name__ == "__main__":
+    run_stage("pretrain", pretrain)

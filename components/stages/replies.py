@@ -1,0 +1,95 @@
+"""Prompts in, sampled replies out: shared by compare, ppo and evaluate."""
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components import params as parameters
+from components.data.chat import ChatTokenizer
+from components.data.records import Message, Prompt, as_chat, read_records
+from components.models.generation import Sampling, sample_replies
+from components.models.precision import autocast
+from components.models.transformer import GPT
+from components.progress import Progress
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt and the ids that a model sees of it."""
+
+    id: str
+    messages: tuple[Message, ...]
+    ids: list[int]
+
+    @property
+    def user(self) -> str:
+        """What the user said last."""
+        return self.messages[-1].content
+
+
+def load_prompts(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int, limit: int | None = None) -> list[EncodedPrompt]:
+    """Read and encode prompts, the first `limit` of them.
+
+    Raises:
+        RecordError: rows of the file break their schema.
+    """
+    return [
+        EncodedPrompt(prompt.id, prompt.messages, tokenizer.encode_prompt(as_chat(prompt.messages), max_tokens=max_tokens))
+        for prompt in islice(read_records(path, Prompt), limit)
+    ]
+
+
+def sampling_of(params: parameters.Generation) -> Sampling:
+    """The sampler's settings among the generation parameters."""
+    return Sampling(params.temperature, params.top_k, params.top_p)
+
+
+def sample_all(
+    model: GPT,
+    tokenizer: ChatTokenizer,
+    prompts: list[EncodedPrompt],
+    params: parameters.Generation,
+    *,
+    precision: str,
+    batch_size: int,
+    seed: int,
+    end_id: int | None = None,
+    progress: Progress | None = None,
+) -> list[list[int]]:
+    """One sampled reply a prompt as ids, in the prompts' order; a reply that ended has the end marker last.
+
+    The end marker is the chat template's unless another token is given.
+
+    Prompts of like length share a batch; batch n draws from the stream (seed, n).
+    """
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
+    result: list[list[int]] = [[] for _ in prompts]
+    device = model.token_embedding.weight.device
+    for number, start in enumerate(range(0, len(order), batch_size)):
+        rows = order[start : start + batch_size]
+        generator = torch.Generator(device).manual_seed(seed * 1_000_003 + number)
+        with autocast(precision, device):
+            replies = sample_replies(
+                model,
+                [prompts[row].ids for row in rows],
+                sampling=sampling_of(params),
+                max_new_tokens=params.max_new_tokens,
+                end_id=tokenizer.end if end_id is None else end_id,
+                pad_id=tokenizer.pad,
+                generator=generator,
+            )
+        for row, ids, mask in zip(rows, replies.response_ids, replies.response_mask, strict=True):
+            result[row] = ids[mask].tolist()
+        if progress is not None:
+            progress.advance(len(rows))
+    return result
+
+
+def sample_texts(
+    model: GPT, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt], params: parameters.Generation, **options: Any
+) -> list[str]:
+    """`sample_all`, decoded."""
+    return [tokenizer.decode(ids).strip() for ids in sample_all(model, tokenizer, prompts, params, **options)]

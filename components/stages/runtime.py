@@ -1,0 +1,129 @@
+"""What every stage does around its work: read parameters, survive signals, resume, track, publish results."""
+
+import argparse
+import ctypes
+import hashlib
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import params as parameters
+from components.data.digests import file_md5, folder_md5
+from components.data.records import RecordError
+from components.data.sources import SourceError
+from components.lineage import flatten
+from components.tracking import StageTracker
+
+logger = logging.getLogger(__name__)
+
+ARTIFACTS = Path("artifacts")
+GRAPH = Path("dvc.yaml")
+STATE_ROOT_VARIABLE = "GPTLINEAGE_STATE"
+USER_ERRORS = (parameters.ParamsError, RecordError, SourceError)
+
+
+@dataclass
+class Stage:
+    """A running stage: its parameters, where it writes, where it keeps what a resumed run needs, its tracker."""
+
+    name: str
+    params: parameters.Params
+    out: Path
+    state: Path
+    tracker: StageTracker
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, name: str) -> Path:
+        """A path below the stage's output folder."""
+        return self.out / name
+
+
+def run_stage(name: str, work: Callable[[Stage], None]) -> None:
+    """Run a stage as a command: the one entry point of `python -m components.stages.<name>`."""
+    doc = sys.modules[work.__module__].__doc__
+    argparse.ArgumentParser(
+        prog=f"python -m components.stages.{name}",
+        description=doc,
+        epilog="Parameters come from params.yaml. Run it through `dvc repro` or a flow, so that its result is recorded.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    logging.basicConfig(level=logging.INFO, format=f"[{name}] %(message)s", stream=sys.stdout)
+    _quiet_libraries()
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _run(name, work)
+    except USER_ERRORS as error:
+        raise SystemExit(f"{name}: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(f"{name}: stopped; the same command goes on from its last checkpoint") from None
+
+
+def _run(name: str, work: Callable[[Stage], None]) -> None:
+    started = time.monotonic()
+    tree = parameters.read_tree()
+    params = parameters.check(tree, source=str(parameters.PARAMS_FILE))
+    state = state_root() / f"{name}-{fingerprint(name, tree)}"
+    state.mkdir(parents=True, exist_ok=True)
+    out = ARTIFACTS / name
+    out.mkdir(parents=True, exist_ok=True)
+    with StageTracker(name, tree, state=state, artifacts=ARTIFACTS) as tracker:
+        stage = Stage(name, params, out, state, tracker)
+        work(stage)
+        duration = time.monotonic() - started
+        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        tracker.log_metrics({f"{name}/duration_seconds": duration, f"{name}/peak_memory_gib": peak_gib})
+        (out / "metrics.json").write_text(json.dumps(stage.metrics, indent=1, sort_keys=True) + "\n")
+        tracker.log_summary(stage.metrics)
+        logger.info("done in %.0f s, peak memory %.2f GiB", duration, peak_gib)
+    (out / "run.json").write_text(json.dumps(tracker.record(duration, peak_gib), indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(state)
+
+
+def state_root() -> Path:
+    """Where unfinished stages keep checkpoints; a flow names it, so that copies of the repository share it."""
+    return Path(os.environ.get(STATE_ROOT_VARIABLE, ".lineage/state"))
+
+
+def fingerprint(name: str, tree: dict[str, Any]) -> str:
+    """Identity of a stage's work: its code, inputs and parameters as `dvc.yaml` declares them.
+
+    A checkpoint is only ever resumed under the identity it was written under.
+    """
+    declared = yaml.safe_load(GRAPH.read_text())["stages"][name]
+    leaves = dict(flatten(tree, separator="."))
+    wanted = declared.get("params", [])
+    parts: list[Any] = [
+        {key: value for key, value in leaves.items() if any(key == w or key.startswith(w + ".") for w in wanted)}
+    ]
+    for dep in map(Path, declared["deps"]):
+        parts.append((str(dep), folder_md5(dep) if dep.is_dir() else file_md5(dep)))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _die_with_parent() -> None:
+    """On Linux, be told to stop when the process that started this one is gone, so that no orphan writes outputs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _quiet_libraries() -> None:
+    for noisy in ("lightning", "lightning.pytorch", "mlflow", "matplotlib", "httpx", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
