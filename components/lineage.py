@@ -114,8 +114,9 @@ def process_session() -> str:
     return process_identity(own)
 
 
-def process_identity(process: psutil.Process) -> str:
-    """A process's id and start time, which together are never used twice."""
+def process_identity(process: psutil.Process | None = None) -> str:
+    """A process's id and start time, which together are never used twice; this process's own by default."""
+    process = process or psutil.Process()
     return f"{process.pid}:{process.create_time():.2f}"
 
 

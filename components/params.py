@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from components.models.sizes import parse_size
 
 PARAMS_FILE = Path("params.yaml")
-_frozen = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+STRICT = ConfigDict(extra="forbid", strict=True)
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -24,7 +24,7 @@ class ParamsError(ValueError):
     """`params.yaml` or an override is wrong; the message lists every problem at once."""
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class PackageSource:
     """Conversations shipped inside an installed Python package."""
 
@@ -33,7 +33,7 @@ class PackageSource:
     version: str
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FolderSource:
     """Every .txt, .jsonl and .parquet file below a folder (docs/data.md says which columns mean what)."""
 
@@ -41,7 +41,7 @@ class FolderSource:
     path: str
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class UrlSource:
     """One .txt, .jsonl or .parquet file behind HTTPS, refused if its SHA-256 differs."""
 
@@ -50,7 +50,7 @@ class UrlSource:
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class HubSource:
     """A data set of the Hugging Face hub, through the optional `datasets` package (`pip install .[hub]`)."""
 
@@ -60,12 +60,14 @@ class HubSource:
     revision: str
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Ingest:
+    """Where raw records come from."""
+
     source: Annotated[PackageSource | FolderSource | UrlSource | HubSource, Field(discriminator="kind")]
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Prepare:
     """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their id."""
 
@@ -84,8 +86,10 @@ class Prepare:
         return self
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Model:
+    """Shape of the language model, a key of `components.models.sizes.SIZES` or LAYERSxWIDTHxHEADS."""
+
     size: str
     context_length: Count
 
@@ -95,7 +99,7 @@ class Model:
         return self
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Compute:
     """How the arithmetic is done. Part of every training stage's identity, since it changes the numbers."""
 
@@ -106,7 +110,7 @@ class Compute:
     strategy: str
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Optimizer:
     """AdamW for all weights, or Muon for the matrices and AdamW for the rest."""
 
@@ -129,8 +133,10 @@ class Optimizer:
         return self
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Pretrain:
+    """Next-token training on plain text; a batch is `batch_size` windows of the context length."""
+
     max_steps: Count
     batch_size: Count
     validation_interval: Count
@@ -139,8 +145,10 @@ class Pretrain:
     optimizer: Optimizer
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Sft:
+    """Fine-tuning on demonstrations; a batch is `batch_size` rows of `max_tokens`."""
+
     max_steps: Count
     batch_size: Count
     max_tokens: Count
@@ -150,7 +158,7 @@ class Sft:
     optimizer: Optimizer
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Generation:
     """Sampling, wherever a reply is sampled: compare, ppo, evaluate, chat."""
 
@@ -160,7 +168,7 @@ class Generation:
     top_p: Annotated[float, Field(gt=0, le=1)]
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SimulatedLabeler:
     """Scores replies with the gold function plus noise; two such labelers agree on `agreement` of the pairs."""
 
@@ -169,7 +177,7 @@ class SimulatedLabeler:
     tie_margin: NonNegative
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FileLabeler:
     """Comparisons brought by the user: K-wise `replies` and `ranks`, or `chosen` and `rejected`."""
 
@@ -177,8 +185,10 @@ class FileLabeler:
     path: str
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Compare:
+    """Sampling replies and having them ranked; `replies_per_prompt` is K."""
+
     num_prompts: Count
     replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
     batch_size: Count
@@ -186,15 +196,17 @@ class Compare:
     labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Reward:
+    """Training the reward model on rankings."""
+
     epochs: Count
     prompts_per_batch: Count
     checkpoint_interval: Count
     optimizer: Optimizer
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Ppo:
     """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
 
@@ -221,14 +233,16 @@ class Ppo:
         return self
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Evaluate:
+    """Measuring every model on held-out prompts."""
+
     num_prompts: Count
     batch_size: Count
     report_samples: Count
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Gate:
     """A bound on one figure of `artifacts/evaluate/metrics.json`, named by its dotted path."""
 
@@ -243,7 +257,7 @@ class Gate:
         return self
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Gates:
     """What a stage's newest model must reach to become champion; all bounds of a stage must hold."""
 
@@ -253,7 +267,7 @@ class Gates:
     ppo: tuple[Gate, ...]
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Params:
     """Every choice of a lineage."""
 
@@ -277,7 +291,8 @@ class Params:
         needed = self.prepare.max_prompt_tokens + self.generation.max_new_tokens
         if max(needed, self.sft.max_tokens) > self.model.context_length:
             raise ValueError(
-                f"model.context_length {self.model.context_length} is less than sft.max_tokens {self.sft.max_tokens} or "
+                f"model.context_length {self.model.context_length} is less than "
+                f"sft.max_tokens {self.sft.max_tokens} or "
                 f"prepare.max_prompt_tokens + generation.max_new_tokens = {needed}"
             )
         return self

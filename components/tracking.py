@@ -23,9 +23,12 @@ from mlflow.types.schema import ParamSchema, ParamSpec
 
 from components.data.digests import recorded_md5
 from components.lineage import (
+    ARTIFACTS,
     POINTER,
+    STAGES,
     StageRecord,
     flatten,
+    is_alive,
     numbers,
     process_session,
     read_metrics,
@@ -42,7 +45,8 @@ FLUSH_SECONDS = 5.0
 FLUSH_POINTS = 500
 RETRY_SECONDS = 60.0
 VALUE_LIMIT = 5000  # characters of a parameter that MLflow accepts, with room to spare
-BATCH_LIMIT = 100  # parameters or tags of one request
+BATCH_LIMIT = 100  # parameters of one request
+METRICS_LIMIT = 1000  # metrics of one request
 SERVING_REQUIREMENTS = ("torch==2.13.0", "safetensors==0.8.0", "tokenizers==0.23.3", "numpy>=2,<3", "mlflow==3.17.2")
 SAMPLING_PARAMS = ParamSchema(
     [
@@ -133,14 +137,17 @@ class StageTracker:
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
         """Log a table of samples as an artifact of this step."""
         columns = {key: [row[key] for row in rows] for key in rows[0]}
-        self._guard(f"log the table {name}", lambda: self._client.log_table(
-            self._run(), columns, f"samples/{name}-{step:06d}.json"
-        ))
+        self._guard(
+            f"log the table {name}",
+            lambda: self._client.log_table(self._run(), columns, f"samples/{name}-{step:06d}.json"),
+        )
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Attach a file or folder to the run."""
-        log = (lambda: self._client.log_artifacts(self._run(), str(path), folder)) if path.is_dir() else (
-            lambda: self._client.log_artifact(self._run(), str(path), folder)
+        log = (
+            (lambda: self._client.log_artifacts(self._run(), str(path), folder))
+            if path.is_dir()
+            else (lambda: self._client.log_artifact(self._run(), str(path), folder))
         )
         self._guard(f"attach {path}", log)
 
@@ -181,12 +188,26 @@ class StageTracker:
                 steps = [point.step for point in self._client.get_metric_history(self._run(), key)]
                 self._known_steps[key] = max(steps)
             return
-        self.parent_id = os.environ.get(PARENT_VARIABLE) or _session_parent(self._client, experiment, self.tree)
+        self.parent_id = os.environ.get(PARENT_VARIABLE) or self._session_parent(experiment)
         tags = {"mlflow.parentRunId": self.parent_id, "stage": self.stage, "kind": "stage"}
         run = self._client.create_run(experiment, run_name=self.stage, tags=tags | version_tags(self.stage))
         self.run_id = run.info.run_id
         self.state_file.write_text(json.dumps({"run_id": self.run_id, "parent_id": self.parent_id}))
         _log_inputs(self._client, self.run_id, self.tree)
+
+    def _session_parent(self, experiment: str) -> str:
+        """The parent run of this `dvc` command, made by its first stage, which links what DVC skipped before it."""
+        session = process_session()
+        found = self._client.search_runs([experiment], f"tags.session = '{session}'", max_results=1)
+        if found:
+            self._client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
+        tags = {"session": session, "door": "dvc"}
+        parent_id = _create_parent(self._client, experiment, self.tree, "dvc repro", tags)
+        for skipped in STAGES[: STAGES.index(self.stage)]:
+            if StageRecord.load(skipped, self.artifacts) is not None:
+                _link_skipped(self._client, experiment, parent_id, skipped, "cached", self.artifacts)
+        return parent_id
 
     def _finish(self, status: str) -> None:
         self._client.set_terminated(self._run(), status)
@@ -226,14 +247,15 @@ class StageTracker:
 
     def _flush(self) -> None:
         self._flushed_at = time.monotonic()
-        batch = self._buffer[:1000]
-        while batch and self._guard("send metrics", lambda: self._send(batch)):
-            self._buffer = self._buffer[len(batch) :]
-            batch = self._buffer[:1000]
+        while self._buffer:
+            if self._guard("send metrics", self._send) is None:
+                return
 
-    def _send(self, batch: list[Metric]) -> bool:
+    def _send(self) -> int:
+        batch = self._buffer[:METRICS_LIMIT]
         self._client.log_batch(self._run(), metrics=batch)
-        return True
+        self._buffer = self._buffer[len(batch) :]
+        return len(batch)
 
     def _keep_unsent(self) -> None:
         if self._buffer:
@@ -256,33 +278,71 @@ class StageTracker:
             return None
 
 
-def open_lineage(tree: Mapping[str, Any], *, name: str, tags: Mapping[str, str]) -> str:
-    """Create the parent run of a lineage; its run id."""
-    client, experiment = connect()
+class Lineage:
+    """The parent run of one flow: its stages are its children, those that DVC skipped included.
+
+    Tracking trouble leaves run_id None or the picture incomplete, and says so; it never stops the flow.
+    """
+
+    def __init__(self, tree: Mapping[str, Any], *, name: str, tags: Mapping[str, str], root: Path) -> None:
+        self.tree, self.name, self.tags, self.artifacts = tree, name, tags, root / ARTIFACTS
+        self.run_id: str | None = None
+
+    def __enter__(self) -> "Lineage":
+        try:
+            client, experiment = connect()
+            self.run_id = _create_parent(client, experiment, self.tree, self.name, self.tags)
+        except Exception as error:  # see StageTracker._guard
+            logger.warning("tracking: the lineage has no parent run: %s", error)
+        return self
+
+    def link(self, stage: str, state: str) -> None:
+        """Show a stage that DVC did not run: its figures, and a child that points to the run that made them."""
+        if self.run_id is None:
+            return
+        try:
+            _link_skipped(*connect(), self.run_id, stage, state, self.artifacts)
+        except Exception as error:  # see StageTracker._guard
+            logger.warning("tracking: %s could not be linked: %s", stage, error)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.run_id is None:
+            return
+        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
+        try:
+            connect()[0].set_terminated(self.run_id, status)
+        except Exception as failure:  # see StageTracker._guard
+            logger.warning("tracking: the parent run could not be closed: %s", failure)
+
+
+def _create_parent(
+    client: MlflowClient, experiment: str, tree: Mapping[str, Any], name: str, tags: Mapping[str, str]
+) -> str:
     run = client.create_run(experiment, run_name=name, tags={"kind": "lineage", **version_tags("lineage"), **tags})
     _log_inputs(client, run.info.run_id, tree)
     return str(run.info.run_id)
 
 
-def link_stage(parent_id: str, stage: str, state: str, artifacts: Path) -> None:
-    """Show on the parent a stage that DVC did not run: its figures, and a child that points to the run that made them."""
-    client, experiment = connect()
+def _link_skipped(
+    client: MlflowClient, experiment: str, parent_id: str, stage: str, state: str, artifacts: Path
+) -> None:
     record = StageRecord.load(stage, artifacts)
     figures = read_metrics(stage, artifacts)
     source = (record.run_id if record else None) or "untracked"
     _log_now(client, parent_id, figures)
     _link(client, parent_id, stage, source, state)
-    note = f"{state} by DVC. Made by [run {source}](#/experiments/{experiment}/runs/{source})."
-    tags = {"mlflow.parentRunId": parent_id, "stage": stage, "kind": state, "source_run_id": source,
-            "mlflow.note.content": note}
+    tags = {
+        "mlflow.parentRunId": parent_id,
+        "stage": stage,
+        "kind": state,
+        "source_run_id": source,
+        "mlflow.note.content": f"{state} by DVC. Made by [run {source}](#/experiments/{experiment}/runs/{source}).",
+    }
     child = client.create_run(experiment, run_name=f"{stage} ({state})", tags=tags)
     _log_now(client, child.info.run_id, figures)
     client.set_terminated(child.info.run_id)
-
-
-def close_lineage(parent_id: str, status: str) -> None:
-    """End a parent run as FINISHED, FAILED or KILLED."""
-    connect()[0].set_terminated(parent_id, status)
 
 
 def download_model(uri: str) -> Path:
@@ -292,14 +352,20 @@ def download_model(uri: str) -> Path:
     return next(path for path in (folder / "data").iterdir() if path.is_dir())
 
 
-def _session_parent(client: MlflowClient, experiment: str, tree: Mapping[str, Any]) -> str:
-    """The parent run of this `dvc` command, made by its first stage, which links what DVC skipped before it."""
-    session = process_session()
-    found = client.search_runs([experiment], f"tags.session = '{session}'", max_results=1)
-    if found:
-        client.update_run(found[0].info.run_id, status="RUNNING")
-        return str(found[0].info.run_id)
-    return open_lineage(tree, name="dvc repro", tags={"session": session, "door": "dvc"})
+def reconcile() -> list[str]:
+    """Mark as KILLED the lineages whose process is gone, and their stages; the Prefect flow runs they belonged to."""
+    client, experiment = connect()
+    dead = []
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.kind = 'lineage'"):
+        if is_alive(run.data.tags.get("session", "")):
+            continue
+        children = client.search_runs(
+            [experiment], f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+        )
+        for lost in [*children, run]:
+            client.set_terminated(lost.info.run_id, "KILLED")
+        dead.append(run.data.tags.get("prefect.flow_run", ""))
+    return [flow_run for flow_run in dead if flow_run]
 
 
 def _log_inputs(client: MlflowClient, run_id: str, tree: Mapping[str, Any]) -> None:

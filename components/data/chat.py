@@ -33,14 +33,15 @@ class ChatTokenizer:
     """A byte-level BPE with the special tokens of the chat template."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
-        if missing:
-            raise ValueError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
+        ids: dict[str, int | None] = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+        known = {token: number for token, number in ids.items() if number is not None}
+        if len(known) < len(ids):
+            raise ValueError(f"the tokenizer lacks the special tokens {', '.join(ids.keys() - known.keys())}")
         tokenizer.encode_special_tokens = True  # markers inside text are text: no prompt can forge a role
         self.tokenizer = tokenizer
-        self.endoftext, self.pad, self.end = (tokenizer.token_to_id(token) for token in (ENDOFTEXT, PAD, END))
-        self.role_ids = {role: tokenizer.token_to_id(marker) for role, marker in ROLE_MARKERS.items()}
-        self.special_ids = frozenset(tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+        self.endoftext, self.pad, self.end = (known[token] for token in (ENDOFTEXT, PAD, END))
+        self.role_ids = {role: known[marker] for role, marker in ROLE_MARKERS.items()}
+        self.special_ids = frozenset(known.values())
 
     @classmethod
     def load(cls, path: Path) -> "ChatTokenizer":

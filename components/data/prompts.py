@@ -8,7 +8,7 @@ import pandas as pd
 
 from components.data.chat import ChatTokenizer, Messages
 from components.data.corpus import hash_fraction
-from components.data.records import Message, Prompt, as_chat
+from components.data.records import Prompt, as_chat, as_message
 
 USES = ("evaluate", "ppo", "compare")  # in order of claim: a prompt found in two uses stays with the first
 
@@ -35,7 +35,7 @@ class PromptPool:
     def _add_prompts(self, name: str, messages: Messages, use: str) -> None:
         cuts = sorted(self._cuts(messages), key=lambda cut: hash_fraction(f"{name}:{cut[0]}", "cut"))
         for end, digest in cuts[: self.per_conversation]:
-            kept = tuple(Message(**message) for message in self._recent(messages, end))
+            kept = tuple(map(as_message, self._recent(messages, end)))
             self.prompts[use].setdefault(digest, Prompt(id=f"{name}:{end}", messages=kept))
 
     def _recent(self, messages: Messages, end: int) -> Messages:

@@ -3,16 +3,18 @@
 A record is one JSON object on one line. Unknown fields are problems, so that a misspelt field is not lost.
 """
 
+import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 PROBLEM_LIMIT = 20
-_record = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+STRICT = ConfigDict(extra="forbid", strict=True)
+Role = Literal["system", "user", "assistant"]
 Text = Annotated[str, Field(min_length=1)]
 Record = TypeVar("Record")
 
@@ -21,15 +23,15 @@ class RecordError(ValueError):
     """Rows of a file break their schema; the message gives file, line and reason of each, up to a limit."""
 
 
-@_record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Message:
     """One turn of a chat."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: Text
 
 
-@_record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Document:
     """A text to pretrain on."""
 
@@ -37,7 +39,7 @@ class Document:
     text: Text
 
 
-@_record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Demonstration:
     """A conversation to imitate: an optional system message, then user and assistant in turn, two turns or more."""
 
@@ -53,7 +55,7 @@ class Demonstration:
         return self
 
 
-@_record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Prompt:
     """A conversation that waits for the assistant: it ends with a user message."""
 
@@ -68,7 +70,7 @@ class Prompt:
         return self
 
 
-@_record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Comparison:
     """Replies to one prompt with their ranks: 1 is best, equal ranks are ties (InstructGPT's K-wise ranking)."""
 
@@ -97,13 +99,19 @@ def _check_turns(messages: tuple[Message, ...]) -> None:
             raise ValueError(f"message {index + 1} is the {message.role}'s where the {expected[index % 2]} is due")
 
 
+@functools.cache
+def adapter_of(schema: Hashable) -> TypeAdapter[Any]:
+    """The validator of a schema; building one costs more than a row's validation."""
+    return TypeAdapter(schema)
+
+
 def read_records(path: Path, schema: type[Record]) -> Iterator[Record]:
     """Yield the valid records of a JSONL file; once it has been read, raise if any was not.
 
     Raises:
         RecordError: rows broke the schema; the message lists them, up to `PROBLEM_LIMIT`.
     """
-    adapter = TypeAdapter(schema)
+    adapter = adapter_of(schema)
     problems: list[str] = []
     count = 0
     with path.open(encoding="utf-8") as lines:
@@ -125,10 +133,15 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as out:
         for record in records:
-            row = TypeAdapter(type(record)).dump_python(record, mode="json", exclude_defaults=True)
+            row = adapter_of(type(record)).dump_python(record, mode="json", exclude_defaults=True)
             out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
             count += 1
     return count
+
+
+def as_message(plain: dict[str, str]) -> Message:
+    """The validated form of a message in plain form."""
+    return Message(role=cast(Role, plain["role"]), content=plain["content"])
 
 
 def as_chat(messages: Iterable[Message]) -> list[dict[str, str]]:

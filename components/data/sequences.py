@@ -43,9 +43,7 @@ class SequenceBatch:
 
     def to(self, device: torch.device) -> "SequenceBatch":
         """The batch on a device."""
-        return SequenceBatch(
-            self.input_ids.to(device), self.prompt_lengths.to(device), self.response_mask.to(device)
-        )
+        return SequenceBatch(self.input_ids.to(device), self.prompt_lengths.to(device), self.response_mask.to(device))
 
 
 def pack(prompts: list[list[int]], replies: list[list[int]], *, pad_id: int) -> SequenceBatch:

@@ -127,7 +127,8 @@ def _kind_of(where: str, record: dict[str, Any]) -> str:
         return "prompts" if isinstance(last[0], dict) and last[0].get("role") == "user" else "demonstrations"
     if "text" in record:
         return "documents"
-    raise SourceError(f"{where}: needs a `text`, `messages`, `replies` or `chosen` column, has {', '.join(sorted(record))}")
+    columns = ", ".join(sorted(record))
+    raise SourceError(f"{where}: needs a `text`, `messages`, `replies` or `chosen` column, has {columns}")
 
 
 def _plain(value: Any) -> Any:
@@ -144,7 +145,7 @@ def _download(source: UrlSource, downloads: Path) -> Path:
         downloads.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
         try:
-            urllib.request.urlretrieve(source.url, partial)  # noqa: S310 (params admit https only)
+            urllib.request.urlretrieve(source.url, partial)
         except OSError as error:
             raise SourceError(f"{source.url} cannot be fetched: {error}") from error
         digest = hashlib.sha256(partial.read_bytes()).hexdigest()
@@ -157,10 +158,8 @@ def _download(source: UrlSource, downloads: Path) -> Path:
 
 def _hub(source: HubSource) -> Iterator[RawRecord]:
     try:
-        from datasets import load_dataset
+        from datasets import load_dataset  # noqa: PLC0415 (optional extra)
     except ImportError:
         raise SourceError("the hub source needs the extra: pip install '.[hub]'") from None
     rows = load_dataset(source.dataset, split=source.split, revision=source.revision)
     yield from _rows(source.dataset, rows)
-
-

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 SAMPLES = 4000
 
 

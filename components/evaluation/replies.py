@@ -35,7 +35,9 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def win_rate(challenger: Sequence[float], baseline: Sequence[float], conversations: Sequence[str], *, seed: int) -> Interval:
+def win_rate(
+    challenger: Sequence[float], baseline: Sequence[float], conversations: Sequence[str], *, seed: int
+) -> Interval:
     """Share of prompts on which the challenger scores higher, a tie counting half.
 
     Paired by prompt; the interval resamples conversations, since prompts of one conversation are alike.

@@ -94,7 +94,9 @@ def models_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
 
 def gates_table(gates: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Which stage's model may become champion."""
-    rows = [(f"gpt-{stage}", "passed" if not failed else "closed: " + "; ".join(failed)) for stage, failed in gates.items()]
+    rows = [
+        (f"gpt-{stage}", "passed" if not failed else "closed: " + "; ".join(failed)) for stage, failed in gates.items()
+    ]
     return pd.DataFrame(rows, columns=["model", "gate"])
 
 
@@ -136,7 +138,9 @@ def _markdown(sections: Sequence[tuple[str, pd.DataFrame]], plots: Path) -> str:
     parts = ["# Report of a lineage\n"]
     for title, table in sections:
         parts.append(f"## {title}\n\n{_markdown_table(table)}\n")
-    parts.append("## Curves\n\n" + "\n".join(f"![{p.stem}](plots/{p.name})" for p in sorted(plots.glob("*.png"))) + "\n")
+    parts.append(
+        "## Curves\n\n" + "\n".join(f"![{p.stem}](plots/{p.name})" for p in sorted(plots.glob("*.png"))) + "\n"
+    )
     return "\n".join(parts)
 
 
@@ -150,7 +154,8 @@ def _markdown_table(table: pd.DataFrame) -> str:
 def _html(sections: Sequence[tuple[str, pd.DataFrame]], plots: Path) -> str:
     style = (
         "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
-        "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left;vertical-align:top}"
+        "table{border-collapse:collapse}"
+        "td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left;vertical-align:top}"
         "th{background:#f4f4f4}img{max-width:32%;min-width:18rem}"
     )
     body = "".join(f"<h2>{html.escape(title)}</h2>{table.to_html(index=False, border=0)}" for title, table in sections)

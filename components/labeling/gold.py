@@ -17,6 +17,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
@@ -79,5 +80,5 @@ class Gold:
 
 def _freshness(said: list[str]) -> float:
     """Distinct share of neighbouring word pairs."""
-    pairs = list(zip(said, said[1:], strict=False))
+    pairs = list(pairwise(said))
     return len(set(pairs)) / len(pairs) if pairs else 1.0

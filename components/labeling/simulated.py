@@ -33,7 +33,7 @@ class LabelerModel:
         return float(np.maximum(first, second).sum() / (first + second).sum())
 
     def rank(self, gold: np.ndarray, generator: np.random.Generator) -> list[int]:
-        """Ranks of replies, 1 is best, by their noisy scores; a reply within the margin of the one above ties with it."""
+        """Ranks of replies, 1 is best, by noisy score; what is within the margin of a rank's best ties with it."""
         noisy = gold + generator.normal(0, self.noise, len(gold))
         order = np.argsort(-noisy, kind="stable")
         ranks = [0] * len(gold)

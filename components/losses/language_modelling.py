@@ -20,7 +20,8 @@ def next_token_loss(logits: Tensor, targets: Tensor, loss_mask: Tensor | None = 
 
 def token_logprobs(logits: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
     """Log-probability of each target, [B, T], when sampling at a temperature from logits, [B, T, V]."""
-    return -F.cross_entropy((logits.float() / temperature).transpose(1, 2), targets, reduction="none")
+    losses = F.cross_entropy((logits.float() / temperature).flatten(0, 1), targets.flatten(), reduction="none")
+    return -losses.view_as(targets)
 
 
 def token_entropy(logits: Tensor, *, temperature: float) -> Tensor:

@@ -70,13 +70,14 @@ def evaluate(stage: Stage) -> None:
 def _replies(
     stage: Stage, name: str, model: GPT, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt]
 ) -> list[list[int]]:
-    """One reply a prompt. The base model knows no chat markers: it continues the conversation's plain text by a line."""
+    """One reply a prompt. The base model knows no chat markers: it continues the plain text by a line."""
     params = stage.params
     end_id = tokenizer.end
     if name == "pretrain":
         (end_id,) = tokenizer.encode_text(NEWLINE)
         prompts = [
-            EncodedPrompt(p.id, p.messages, _as_text(p, tokenizer)[-params.prepare.max_prompt_tokens :]) for p in prompts
+            EncodedPrompt(p.id, p.messages, _as_text(p, tokenizer)[-params.prepare.max_prompt_tokens :])
+            for p in prompts
         ]
     logger.info("%s replies to %d prompts", name, len(prompts))
     with Progress(len(prompts), "replies") as progress:
@@ -198,10 +199,8 @@ def _ppo_figures(
     }
 
 
-def _write(
-    stage: Stage, prompts: list[EncodedPrompt], sets: dict[str, ReplySet], gates: dict[str, list[str]]
-) -> None:
-    rows = [
+def _write(stage: Stage, prompts: list[EncodedPrompt], sets: dict[str, ReplySet], gates: dict[str, list[str]]) -> None:
+    rows: list[dict[str, Any]] = [
         {"id": prompt.id, "user": prompt.user}
         | {name: {"reply": s.texts[i], "gold": s.gold[i], "reward": s.reward[i]} for name, s in sets.items()}
         for i, prompt in enumerate(prompts)

@@ -90,9 +90,7 @@ class TrainingModule(LightningModule):
 class SupervisedModule(TrainingModule):
     """A module that minimises one loss over one network."""
 
-    def __init__(
-        self, stage: Stage, network: nn.Module, optimizer: parameters.Optimizer, *, total_steps: int
-    ) -> None:
+    def __init__(self, stage: Stage, network: nn.Module, optimizer: parameters.Optimizer, *, total_steps: int) -> None:
         super().__init__(stage, total_steps=total_steps)
         self.network = network
         self.optimizer_params = optimizer

@@ -8,7 +8,9 @@ import itertools
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
+SOURCE_FILE = "source.json"
 RECORDS_PER_FILE = 5000
 
 
@@ -31,7 +34,7 @@ class DigestError(ValueError):
 def build(params: parameters.Params, folder: Path, *, downloads: Path) -> dict[str, int]:
     """Write every record of the source below folder as `<kind>/part-00000.jsonl`; counts by kind.
 
-    The folder appears whole or not at all.
+    The folder appears whole or not at all, with the source that it came from in `source.json`.
 
     Raises:
         SourceError: the source cannot be read.
@@ -43,6 +46,7 @@ def build(params: parameters.Params, folder: Path, *, downloads: Path) -> dict[s
         counts = _write(params, partial, downloads)
         if not counts:
             raise SourceError("the source holds no record")
+        (partial / SOURCE_FILE).write_text(_source(params))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -50,8 +54,18 @@ def build(params: parameters.Params, folder: Path, *, downloads: Path) -> dict[s
     return counts
 
 
+def _source(params: parameters.Params) -> str:
+    return json.dumps(vars(params.ingest.source), indent=1, sort_keys=True) + "\n"
+
+
+def is_from_source(params: parameters.Params, folder: Path) -> bool:
+    """Whether the folder was built from the source that the parameters name."""
+    path = folder / SOURCE_FILE
+    return path.exists() and path.read_text() == _source(params)
+
+
 def _write(params: parameters.Params, folder: Path, downloads: Path) -> dict[str, int]:
-    adapters = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
+    adapters: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
     counts: dict[str, int] = {}
     problems: list[str] = []
     for raw in read_source(params.ingest, downloads=downloads):
@@ -89,15 +103,22 @@ def verify(folder: Path, pointer: Path) -> str:
 
 
 def main() -> None:
-    """Build `data/` and check it against `data.dvc`."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s")
+    """Build `data/` where it is missing or from another source, and check it against `data.dvc`."""
+    argparse.ArgumentParser(
+        prog="python -m components.stages.ingest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    ).parse_args()
+    logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s", stream=sys.stdout)
     try:
-        counts = build(parameters.load(), DATA, downloads=Path(".lineage/downloads"))
+        params = parameters.load()
+        present = is_from_source(params, DATA)
+        counts = {} if present else build(params, DATA, downloads=Path(".lineage/downloads"))
         digest = verify(DATA, POINTER)
     except (parameters.ParamsError, SourceError, RecordError, DigestError) as error:
         raise SystemExit(f"ingest: {error}") from None
-    logger.info("%s: %s", digest, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    if present:
+        logger.info("unchanged: %s", digest)
+    else:
+        logger.info("built %s: %s", digest, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
 
 
 if __name__ == "__main__":

@@ -57,9 +57,7 @@ class PpoModule(TrainingModule):
 
     def make_batch(self, step: int) -> list[int]:
         params = self.stage.params
-        rows = epoch_rows(
-            step, batch_size=params.ppo.rollout_batch_size, num_rows=len(self.prompts), seed=params.seed
-        )
+        rows = epoch_rows(step, batch_size=params.ppo.rollout_batch_size, num_rows=len(self.prompts), seed=params.seed)
         return rows[self.global_rank :: self.trainer.world_size]
 
     def train_on(self, batch: list[int], step: int) -> dict[str, float]:
@@ -106,9 +104,7 @@ class PpoModule(TrainingModule):
                 number = step * params.inner_epochs * (rows // params.minibatch_size) + len(updates)
                 updates.append(self._update_policy(part, number) | self._update_value(part))
         first = {"update/first_ratio_deviation": updates[0].pop("update/ratio_deviation")}
-        return first | {
-            key: float(np.mean([update[key] for update in updates if key in update])) for key in updates[0]
-        }
+        return first | {key: float(np.mean([update[key] for update in updates if key in update])) for key in updates[0]}
 
     def _update_policy(self, part: Rollout, number: int) -> dict[str, float]:
         params = self.stage.params
@@ -144,9 +140,7 @@ class PpoModule(TrainingModule):
         mask = part.batch.response_mask
         with autocast(params.compute.precision, self.device):
             values = response_values(self.value, part.batch)
-            result = clipped_value_loss(
-                values, part.old_values, part.returns, mask, value_clip=params.ppo.value_clip
-            )
+            result = clipped_value_loss(values, part.old_values, part.returns, mask, value_clip=params.ppo.value_clip)
         optimizers = self._optimizers()
         norm = self.update(result.loss, self.value, optimizers[len(self.policy_optimizers) :], params.ppo.value)
         return {

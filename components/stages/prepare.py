@@ -15,7 +15,7 @@ import pandas as pd
 from components.data.chat import ChatTokenizer
 from components.data.corpus import SPLITS, CorpusReport, read_shards, role_of
 from components.data.prompts import PromptPool
-from components.data.records import Comparison, Demonstration, Message, RecordError, read_records, write_records
+from components.data.records import Comparison, Demonstration, RecordError, as_message, read_records, write_records
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileMeta, TokenFileWriter
 from components.progress import Progress
@@ -63,9 +63,7 @@ def _read(shard: Path) -> pd.DataFrame:
 def _encode(stage: Stage, shards: list[Path], chat: ChatTokenizer) -> dict[str, TokenFileMeta]:
     """Pass 2: token files."""
     writers = {
-        split: TokenFileWriter(
-            stage.path(f"tokens/{split}.bin"), vocab_size=chat.vocab_size, endoftext=chat.endoftext
-        )
+        split: TokenFileWriter(stage.path(f"tokens/{split}.bin"), vocab_size=chat.vocab_size, endoftext=chat.endoftext)
         for split in SPLITS
     }
     with Progress(len(shards), "shards encoded") as progress:
@@ -115,12 +113,10 @@ def _demonstrations(shard: Path, split: str, stage: Stage) -> Iterator[Demonstra
     frame = _conversations(shard, stage)
     chosen = frame[(frame["split"] == split) & (frame["role"] == "demonstrations")]
     for name, messages in zip(chosen["id"], chosen["messages"], strict=True):
-        yield Demonstration(id=name, messages=tuple(Message(**message) for message in messages))
+        yield Demonstration(id=name, messages=tuple(map(as_message, messages)))
 
 
-def _summarise(
-    stage: Stage, report: CorpusReport, metas: dict[str, TokenFileMeta], chat: ChatTokenizer
-) -> None:
+def _summarise(stage: Stage, report: CorpusReport, metas: dict[str, TokenFileMeta], chat: ChatTokenizer) -> None:
     """The data report: figures for DVC and MLflow, and a page to read."""
     stage.metrics |= {
         "records": {"read": report.read, **{name.replace(" ", "_"): n for name, n in report.kept.items()}},
@@ -131,13 +127,15 @@ def _summarise(
             for split, meta in metas.items()
         },
     }
-    rows = [(f"{group}/{key}", value) for group, values in stage.metrics.items()
-            for key, value in (values.items() if isinstance(values, dict) else [("", values)])]
+    rows = [
+        (f"{group}/{key}", value)
+        for group, values in stage.metrics.items()
+        for key, value in (values.items() if isinstance(values, dict) else [("", values)])
+    ]
     page = "# What prepare kept and dropped\n\n| figure | value |\n|---|---|\n"
     page += "".join(f"| {name.rstrip('/')} | {value} |\n" for name, value in rows)
     stage.path("report.md").write_text(page)
     stage.tracker.log_file(stage.path("report.md"))
-
 
 
 if __name__ == "__main__":

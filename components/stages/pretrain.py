@@ -72,9 +72,7 @@ def pretrain(stage: Stage) -> None:
     params = stage.params
     torch.manual_seed(params.seed)
     tokenizer = ChatTokenizer.load(TOKENIZER)
-    config = config_for(
-        params.model.size, vocab_size=tokenizer.vocab_size, context_length=params.model.context_length
-    )
+    config = config_for(params.model.size, vocab_size=tokenizer.vocab_size, context_length=params.model.context_length)
     module = PretrainModule(stage, GPT(config))
     fit(
         stage,

@@ -30,14 +30,18 @@ class EncodedPrompt:
         return self.messages[-1].content
 
 
-def load_prompts(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int, limit: int | None = None) -> list[EncodedPrompt]:
+def load_prompts(
+    path: Path, tokenizer: ChatTokenizer, *, max_tokens: int, limit: int | None = None
+) -> list[EncodedPrompt]:
     """Read and encode prompts, the first `limit` of them.
 
     Raises:
         RecordError: rows of the file break their schema.
     """
     return [
-        EncodedPrompt(prompt.id, prompt.messages, tokenizer.encode_prompt(as_chat(prompt.messages), max_tokens=max_tokens))
+        EncodedPrompt(
+            prompt.id, prompt.messages, tokenizer.encode_prompt(as_chat(prompt.messages), max_tokens=max_tokens)
+        )
         for prompt in islice(read_records(path, Prompt), limit)
     ]
 

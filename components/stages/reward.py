@@ -114,7 +114,7 @@ def calibrate_bias(module: RewardModule, tokenizer: ChatTokenizer) -> float:
     model: ScalarGPT = module.network  # type: ignore[assignment]
     with autocast(params.compute.precision, module.device):
         scores = sequence_scores(model, pack(prompts, replies, pad_id=tokenizer.pad).to(module.device))
-    model.head.bias -= scores.mean()
+    model.head.bias.sub_(scores.mean())
     return -float(scores.mean())
 
 

@@ -77,7 +77,7 @@ def collect(
 
     1. Sample a reply to each prompt.
     2. Log-probabilities under the policy (by the function that the update uses) and the reference; values.
-    3. Score whole replies; one that does not end gets a fixed score instead (Stiennon et al. 2020, Ziegler et al. 2019).
+    3. Score whole replies; one that does not end gets a fixed score (Ziegler et al. 2019).
     4. KL-shaped rewards, advantages, returns; then whiten the advantages over the sampled tokens.
     """
     replies = sample_replies(

@@ -55,7 +55,7 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
     argparse.ArgumentParser(
         prog=f"python -m components.stages.{name}",
         description=doc,
-        epilog="Parameters come from params.yaml. Run it through `dvc repro` or a flow, so that its result is recorded.",
+        epilog="Parameters come from params.yaml. Run it by `dvc repro` or a flow, so that its result is recorded.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     logging.basicConfig(level=logging.INFO, format=f"[{name}] %(message)s", stream=sys.stdout)
@@ -125,5 +125,3 @@ def _die_with_parent() -> None:
 def _quiet_libraries() -> None:
     for noisy in ("lightning", "lightning.pytorch", "mlflow", "matplotlib", "httpx", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-

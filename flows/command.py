@@ -1,0 +1,85 @@
+"""Triggering a flow from the command line."""
+
+import argparse
+import os
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from components.params import ParamsError
+from flows.road import StageFailed
+from flows.summary import print_summary
+
+LOCAL_SERVER = "http://127.0.0.1:4200/api"
+
+
+def trigger(flow: Callable[..., dict[str, str]], description: str | None, *, whole_road: bool = False) -> None:
+    """Parse the command line, run the flow, print what it did. Exits non-zero if it failed."""
+    arguments = _parser(description, whole_road=whole_road).parse_args()
+    options: dict[str, Any] = {"preset": arguments.preset, "overrides": dict(arguments.set)}
+    options |= {"force": arguments.force}
+    if whole_road:
+        options["from_stage"] = arguments.from_stage
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    threading.Thread(target=_warm_up, daemon=True).start()
+    try:
+        with temporary_settings(_server()):
+            outcomes = flow(**options)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from the last checkpoint")
+    except StageFailed as error:
+        sys.exit(f"\n{error.last_lines}\n\n{error}")
+    except (ParamsError, ValueError) as error:
+        sys.exit(f"\n{error}")
+    print_summary(outcomes, arguments.preset, dict(arguments.set))
+
+
+def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="default", metavar="NAME", help="a named set of values in params.yaml")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="SECTION.KEY=VALUE",
+        help="another value for one parameter, as YAML; may be repeated",
+    )
+    parser.add_argument(
+        "--force", action="append", default=[], metavar="STAGE", help="run a stage though nothing changed; repeatable"
+    )
+    if whole_road:
+        parser.add_argument(
+            "--from", dest="from_stage", metavar="STAGE", help="begin at a stage and leave those before it as they lie"
+        )
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or ("." not in key and key != "seed"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not SECTION.KEY=VALUE, such as ppo.kl_coef=0.1")
+    return key, yaml.safe_load(value)
+
+
+def _server() -> dict[Any, Any]:
+    """Use the server of `make ui` where it runs: a second server on the same database would fight with it."""
+    if os.environ.get("PREFECT_API_URL"):
+        return {}
+    try:
+        with urllib.request.urlopen(f"{LOCAL_SERVER}/health", timeout=0.5):
+            return {PREFECT_API_URL: LOCAL_SERVER}
+    except OSError:
+        return {}
+
+
+def _warm_up() -> None:
+    """Import what the flow needs while it waits for Prefect's server to start."""
+    import dvc.repo  # noqa: F401, PLC0415
+
+    import components.tracking  # noqa: F401, PLC0415

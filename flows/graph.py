@@ -1,0 +1,62 @@
+"""The graph as DVC has it. Nothing here decides what must run; DVC does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import networkx
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+
+from flows.workspace import Workspace
+
+
+def stage_graph(root: Path) -> "networkx.DiGraph[str]":
+    """Stage names with an edge from each stage to every stage that uses its outputs."""
+    with Repo(str(root)) as repo:
+        graph = repo.index.graph  # edges point from a stage to what it depends on
+        named: networkx.DiGraph[str] = networkx.DiGraph()
+        for stage in graph.nodes:
+            if isinstance(stage, PipelineStage):
+                named.add_node(stage.name)
+                named.add_edges_from((up.name, stage.name) for up in graph[stage] if isinstance(up, PipelineStage))
+    return named
+
+
+def select(graph: "networkx.DiGraph[str]", *, until: str | None, start: str | None) -> list[str]:
+    """Stage names in the order they run: all, those up to `until`, those from `start`, or those between.
+
+    Raises:
+        ValueError: a name is not in the graph.
+    """
+    chosen = set(graph.nodes)
+    for name, reach in ((until, networkx.ancestors), (start, networkx.descendants)):
+        if name is not None:
+            if name not in graph:
+                raise ValueError(f"no stage {name!r}; the stages are {', '.join(networkx.topological_sort(graph))}")
+            chosen &= reach(graph, name) | {name}
+    return [name for name in networkx.lexicographical_topological_sort(graph) if name in chosen]
+
+
+def stale_stages(root: Path) -> set[str]:
+    """Stages that DVC would not skip, judged by their present inputs, parameters and outputs."""
+    with Repo(str(root)) as repo:
+        return {name.split(":")[-1] for name in repo.status()}
+
+
+def has_remote(root: Path) -> bool:
+    """Whether a default DVC remote is configured."""
+    with Repo(str(root)) as repo:
+        return bool(repo.config["core"].get("remote"))
+
+
+def dvc(workspace: Workspace, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a short DVC command in the workspace.
+
+    Raises:
+        CalledProcessError: it failed, and check was asked for.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(
+        command, cwd=workspace.root, env=workspace.environment(), check=check, capture_output=True, text=True
+    )

@@ -1,0 +1,31 @@
+"""The whole road as one flow: ingest, prepare, pretrain, sft, compare, reward, ppo, evaluate.
+
+python -m flows.lineage                                    # bring everything up to date
+python -m flows.lineage --preset smoke                     # the same road in two minutes
+python -m flows.lineage --set ppo.kl_coef=0.1              # another value, in a copy; params.yaml stays as it is
+python -m flows.lineage --from reward                      # leave what comes before as it lies
+python -m flows.lineage --force sft                        # run a stage again though nothing changed
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect import flow
+
+from flows.command import trigger
+from flows.road import travel
+
+
+@flow(name="lineage", description="Raw text to an aligned chat model; DVC decides which stages must run.")
+def lineage(
+    preset: str = "default",
+    overrides: Mapping[str, Any] | None = None,
+    from_stage: str | None = None,
+    force: Sequence[str] = (),
+) -> dict[str, str]:
+    """Bring every stage up to date; for each, what DVC did: Completed, Restored or Cached."""
+    return travel(preset, overrides or {}, until=None, start=from_stage, force=force)
+
+
+if __name__ == "__main__":
+    trigger(lineage, __doc__, whole_road=True)

@@ -1,0 +1,71 @@
+"""What a flow prints at its end: what ran, the results, where to look, and replies side by side."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from components.lineage import ARTIFACTS, StageRecord
+from flows.workspace import open_workspace
+
+MODELS = {"pretrain": "base", "sft": "SFT", "ppo": "PPO"}
+SHOWN_REPLIES = 5
+
+
+def print_summary(outcomes: Mapping[str, str], preset: str, overrides: Mapping[str, Any]) -> None:
+    """Print the summary of a finished flow."""
+    console = Console()
+    root = open_workspace(Path.cwd(), preset, overrides).root
+    artifacts = root / ARTIFACTS
+    console.print(_stages(outcomes, artifacts))
+    if "evaluate" in outcomes:
+        metrics = json.loads((artifacts / "evaluate" / "metrics.json").read_text())
+        console.print(_results(metrics))
+        console.print(_replies(artifacts / "evaluate" / "replies.jsonl"))
+        console.print(
+            f"Report:      {(artifacts / 'evaluate' / 'report.html').relative_to(Path.cwd())}", highlight=False
+        )
+    console.print("Runs:        make ui        (Prefect and MLflow, on loopback)", highlight=False)
+    console.print("Talk to it:  make chat", highlight=False)
+    for stage in outcomes:
+        record = StageRecord.load(stage, artifacts)
+        if record is not None and record.tracking != "complete":
+            console.print(f"[yellow]Tracking of {stage} is {record.tracking}[/yellow]")
+
+
+def _stages(outcomes: Mapping[str, str], artifacts: Path) -> Table:
+    table = Table("stage", "this time", "took", "peak memory", "model", title="Stages")
+    for stage, outcome in outcomes.items():
+        record = StageRecord.load(stage, artifacts)
+        took, memory, model = "", "", ""
+        if record is not None:
+            took = f"{record.duration_seconds:.0f} s"
+            memory = f"{record.peak_memory_gib:.2f} GiB"
+            model = f"models:/{record.model_name}/{record.model_version}" if record.model_version else ""
+        table.add_row(stage, outcome, took, memory, model)
+    return table
+
+
+def _results(metrics: Mapping[str, Any]) -> Table:
+    reward, ppo = metrics["reward"], metrics["ppo"]
+    ceiling = f" (ceiling {reward['label_ceiling']:.3f})" if "label_ceiling" in reward else ""
+    table = Table("figure", "value", title=f"Results on {metrics['prompts']} held-out prompts, seed {metrics['seed']}")
+    table.add_row("base model, test bits per byte", f"{metrics['pretrain']['test_bits_per_byte']:.3f}")
+    table.add_row("reward model, held-out pair accuracy", f"{reward['test_pair_accuracy']:.3f}{ceiling}")
+    low, high = ppo["gold_win_rate_low"], ppo["gold_win_rate_high"]
+    table.add_row("PPO beats SFT by gold score", f"{ppo['gold_win_rate']:.1%} [{low:.1%}, {high:.1%}]")
+    table.add_row("KL(PPO, SFT)", f"{ppo['kl']:.2f} nats a reply")
+    table.add_row("loss on pretraining text, SFT to PPO", f"{ppo['pretrain_loss_increase']:+.2%}")
+    table.add_row("PPO replies that end by themselves", f"{ppo['ended_share']:.1%}")
+    return table
+
+
+def _replies(path: Path) -> Table:
+    rows = [json.loads(line) for line in path.read_text().splitlines()[:SHOWN_REPLIES]]
+    table = Table("user", *MODELS.values(), title="Replies, with the gold score of each", show_lines=True)
+    for row in rows:
+        table.add_row(row["user"], *(f"{row[model]['reply']} ({row[model]['gold']:.2f})" for model in MODELS))
+    return table
