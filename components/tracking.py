@@ -345,10 +345,14 @@ def _link_skipped(
     client.set_terminated(child.info.run_id)
 
 
-def download_model(uri: str) -> Path:
-    """Local folder of a registered model's files, by its address, such as `models:/gpt-ppo@champion`."""
+def download_model(uri: str) -> Path | None:
+    """Local folder of a registered model's files, by its address, such as `models:/gpt-ppo@champion`; None if none."""
     connect()
-    folder = Path(mlflow.artifacts.download_artifacts(uri))
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
+    except mlflow.MlflowException as error:
+        logger.info("%s: %s", uri, error)
+        return None
     return next(path for path in (folder / "data").iterdir() if path.is_dir())
 
 

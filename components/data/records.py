@@ -3,9 +3,8 @@
 A record is one JSON object on one line. Unknown fields are problems, so that a misspelt field is not lost.
 """
 
-import functools
 import json
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -99,10 +98,10 @@ def _check_turns(messages: tuple[Message, ...]) -> None:
             raise ValueError(f"message {index + 1} is the {message.role}'s where the {expected[index % 2]} is due")
 
 
-@functools.cache
-def adapter_of(schema: Hashable) -> TypeAdapter[Any]:
-    """The validator of a schema; building one costs more than a row's validation."""
-    return TypeAdapter(schema)
+# Building a validator costs more than validating a row.
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {
+    schema: TypeAdapter(schema) for schema in (Document, Demonstration, Prompt, Comparison)
+}
 
 
 def read_records(path: Path, schema: type[Record]) -> Iterator[Record]:
@@ -111,7 +110,7 @@ def read_records(path: Path, schema: type[Record]) -> Iterator[Record]:
     Raises:
         RecordError: rows broke the schema; the message lists them, up to `PROBLEM_LIMIT`.
     """
-    adapter = adapter_of(schema)
+    adapter = _ADAPTERS[schema]
     problems: list[str] = []
     count = 0
     with path.open(encoding="utf-8") as lines:
@@ -133,7 +132,7 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as out:
         for record in records:
-            row = adapter_of(type(record)).dump_python(record, mode="json", exclude_defaults=True)
+            row = _ADAPTERS[type(record)].dump_python(record, mode="json", exclude_defaults=True)
             out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
             count += 1
     return count

@@ -1,0 +1,47 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+ARGS ?=
+
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help setup run test format ui chat clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## Make .venv with the pinned dependencies
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 run")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt ".[dev]"
+	@touch $@
+
+run: $(READY) ## The whole road, from raw text to an aligned chat model (ARGS='--preset smoke' for a short one)
+	$(BIN)/python -m flows.lineage $(ARGS)
+
+test: $(READY) ## Lint, types and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(ARGS)
+
+format: $(READY) ## Format the code and fix what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: $(READY) ## Prefect and MLflow in the browser, on loopback
+	@$(BIN)/python -m flows.ui --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+
+chat: $(READY) ## Talk to a registered model (ARGS='--model models:/gpt-sft@candidate')
+	@$(BIN)/python -m components.chat $(ARGS)
+
+clean: ## Remove variants, checkpoints of unfinished stages and tool caches; results stay
+	rm -rf .lineage .mypy_cache .pytest_cache .ruff_cache

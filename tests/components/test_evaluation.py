@@ -1,0 +1,66 @@
+"""Intervals, win rates, perplexity and gates."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from components.data.tokens import TokenFile, TokenFileWriter
+from components.evaluation.intervals import bootstrap_mean, by_cluster
+from components.evaluation.perplexity import token_file_bits_per_byte
+from components.evaluation.replies import distinct_n, win_rate
+from components.gates import failures
+from components.params import Gate
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        wins = rng.binomial(1, 0.8, 150)
+        interval = bootstrap_mean(wins, np.ones(150), seed=trial)
+        hits += interval.low <= 0.8 <= interval.high
+    assert 0.89 <= hits / 200 <= 0.99
+
+
+def test_interval_of_whole_clusters_is_wider_than_of_single_items():
+    wins = np.repeat(np.random.default_rng(1).binomial(1, 0.5, 60), 5).astype(float)
+    names = np.repeat(np.arange(60), 5).astype(str)
+    clustered = bootstrap_mean(*by_cluster(wins.tolist(), names.tolist()), seed=0)
+    single = bootstrap_mean(wins, np.ones(300), seed=0)
+    assert clustered.high - clustered.low > 1.5 * (single.high - single.low)
+    assert clustered.mean == pytest.approx(wins.mean())
+
+
+def test_win_rate_counts_a_tie_as_half():
+    assert win_rate([2, 1, 0, 5], [1, 1, 1, 4], ["a", "b", "c", "d"], seed=0).mean == 0.625
+
+
+def test_distinct_2_by_hand():
+    assert distinct_n(["a b a b", "a b"], 2) == pytest.approx(2 / 4)
+    assert distinct_n(["a"], 2) == 0.0
+
+
+def test_bits_per_byte_of_a_uniform_model_is_its_tokens_per_byte_times_log2_of_the_vocabulary(tmp_path):
+    writer = TokenFileWriter(tmp_path / "t.bin", vocab_size=16, endoftext=0)
+    writer.extend(["x" * 50], [list(range(1, 10)) * 4])
+    writer.close()
+    tokens = TokenFile(tmp_path / "t.bin", context_length=4)
+    bits = token_file_bits_per_byte(lambda windows: torch.tensor(math.log(16)), tokens, batch_size=3)
+    assert bits == pytest.approx(37 * 4 / 50)
+
+
+@pytest.mark.parametrize(
+    ("value", "passes"), [(0.8, True), (0.79, False), (float("nan"), False), ("high", False), (None, False)]
+)
+def test_gate_passes_only_on_a_number_within_its_bound(value, passes):
+    gate = Gate(metric="ppo.win_rate", minimum=0.8)
+    assert (failures((gate,), {"ppo": {"win_rate": value}}) == []) == passes
+
+
+def test_gate_says_what_failed():
+    gates = (Gate(metric="a.b", maximum=1.0), Gate(metric="c.d", minimum=2.0))
+    assert failures(gates, {"a": {"b": 1.5}}) == ["a.b 1.5 is above 1", "c.d is missing"]
+    with pytest.raises(ValueError, match="minimum or a maximum"):
+        Gate(metric="a", minimum=1.0, maximum=2.0)

@@ -1,0 +1,175 @@
+"""The transformer against transformers' GPT-2, its parameter counts, its cache and its sampler."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from components.models.generation import Sampling, draw, filtered_logits, sample_replies, sample_steps
+from components.models.heads import ScalarGPT
+from components.models.sizes import GPTConfig, config_for
+from components.models.transformer import GPT, attend, count_parameters
+
+TINY = GPTConfig(vocab_size=61, context_length=24, num_layers=3, width=32, num_heads=4)
+NAMES = {
+    "token_embedding.weight": "transformer.wte.weight",
+    "position_embedding.weight": "transformer.wpe.weight",
+    "final_norm": "transformer.ln_f",
+    "attention_norm": "ln_1",
+    "attention.qkv": "attn.c_attn",
+    "attention.projection": "attn.c_proj",
+    "mlp_norm": "ln_2",
+    "mlp.0": "mlp.c_fc",
+    "mlp.2": "mlp.c_proj",
+    "blocks.": "transformer.h.",
+}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = GPT(TINY)
+    for parameter in model.parameters():  # zero biases and unit gains would hide a misplaced one
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def logits_of(model, ids):
+    return model.logits(model(ids))
+
+
+def test_logits_equal_those_of_transformers_gpt2_with_the_same_weights(model):
+    reference = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=61, n_positions=24, n_embd=32, n_layer=3, n_head=4, attn_pdrop=0, embd_pdrop=0, resid_pdrop=0
+        )
+    ).eval()
+    renamed = {}
+    for name, weight in model.state_dict().items():
+        for ours, theirs in NAMES.items():
+            name = name.replace(ours, theirs)
+        is_conv = weight.ndim == 2 and "wte" not in name and "wpe" not in name
+        renamed[name] = weight.T.contiguous() if is_conv else weight
+    missing = reference.load_state_dict(renamed, strict=False)
+    assert missing.missing_keys in ([], ["lm_head.weight"])
+    assert not missing.unexpected_keys
+    reference.tie_weights()
+    ids = torch.randint(0, 61, (2, 24))
+    with torch.no_grad():
+        torch.testing.assert_close(logits_of(model, ids), reference(ids).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "context", "expected"),
+    [
+        ("gpt2-124M", 1024, 124_439_808),
+        ("gpt2-355M", 1024, 354_823_168),
+        ("gpt2-774M", 1024, 774_030_080),
+        ("gpt2-1558M", 1024, 1_557_611_200),
+        ("gpt3-125M", 2048, 125_226_240),
+        ("gpt3-350M", 2048, 355_871_744),
+        ("gpt3-760M", 2048, 760_300_032),
+        ("gpt3-1.3B", 2048, 1_315_723_264),
+        ("gpt3-2.7B", 2048, 2_651_553_280),
+        ("gpt3-6.7B", 2048, 6_658_404_352),
+        ("gpt3-13B", 2048, 12_853_386_240),
+        ("gpt3-175B", 2048, 174_604_259_328),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(size, context, expected):
+    with torch.device("meta"):
+        assert count_parameters(GPT(config_for(size, vocab_size=50257, context_length=context))) == expected
+
+
+def test_loss_of_a_fresh_model_is_that_of_a_uniform_guess():
+    torch.manual_seed(0)
+    fresh = GPT(config_for("gpt-mini", vocab_size=50257, context_length=32))
+    with torch.no_grad():
+        logprobs = logits_of(fresh, torch.randint(0, 50257, (2, 32))).log_softmax(-1)
+    assert -logprobs.mean().item() == pytest.approx(10.8249, abs=0.1)
+
+
+def test_plain_attention_equals_torchs_fused_attention():
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, 2, 4, 17, 8)
+    expected = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+    torch.testing.assert_close(attend(queries, keys, values, None), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_future_does_not_change_the_past(model):
+    ids = torch.randint(0, 61, (1, 12))
+    changed = ids.clone()
+    changed[0, 7:] = (changed[0, 7:] + 1) % 61
+    with torch.no_grad():
+        torch.testing.assert_close(logits_of(model, ids)[:, :7], logits_of(model, changed)[:, :7])
+
+
+def test_scalar_head_does_not_see_padding(model):
+    scalar = ScalarGPT(TINY).eval()
+    ids = torch.randint(0, 61, (1, 9))
+    padded = torch.cat([ids, torch.zeros(1, 6, dtype=torch.long)], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(scalar(ids), scalar(padded)[:, :9], atol=1e-5, rtol=1e-5)
+
+
+def test_too_many_tokens_are_refused(model):
+    with pytest.raises(ValueError, match="context of 24"):
+        model(torch.zeros(1, 25, dtype=torch.long))
+    with pytest.raises(ValueError, match="context of 24"):
+        next(sample_steps(model, [[1] * 20], sampling=Sampling(), max_new_tokens=5, generator=torch.Generator()))
+
+
+def test_cached_generation_of_ragged_prompts_equals_uncached_greedy_decoding(model):
+    prompts = [[3], [5, 6, 7, 8, 9, 10, 11], [1, 2], [60, 59, 58, 4]]
+    steps = sample_steps(
+        model, prompts, sampling=Sampling(temperature=1e-6), max_new_tokens=12, generator=torch.Generator()
+    )
+    sampled = torch.stack(list(steps), dim=1).tolist()
+    for prompt, reply in zip(prompts, sampled, strict=True):
+        ids = list(prompt)
+        for _ in range(12):
+            with torch.no_grad():
+                ids.append(int(logits_of(model, torch.tensor([ids]))[0, -1].argmax()))
+        assert ids[len(prompt) :] == reply
+
+
+def test_replies_stop_at_the_end_marker_and_pad_after_it(model):
+    replies = sample_replies(
+        model, [[1], [2, 3], [4]] * 20, sampling=Sampling(), max_new_tokens=15, end_id=7, pad_id=0,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    for ids, mask, ended in zip(replies.response_ids, replies.response_mask, replies.ended, strict=True):
+        length = int(mask.sum())
+        assert mask.tolist() == [True] * length + [False] * (len(mask) - length)
+        assert (7 in ids[:length].tolist()) == bool(ended)
+        assert 7 not in ids[: length - 1].tolist()
+        assert (ids[length:] == 0).all()
+    assert 0 < replies.ended.sum() < len(replies.ended)
+
+
+def test_drawn_frequencies_are_the_probabilities():
+    logits = torch.tensor([0.5, 0.1, 0.25, 0.15]).log().expand(40_000, 4)
+    counts = np.bincount(draw(logits, torch.Generator().manual_seed(0))[:, 0].numpy(), minlength=4)
+    expected = 40_000 * np.array([0.5, 0.1, 0.25, 0.15])
+    assert ((counts - expected) ** 2 / expected).sum() < 16.27  # chi-square, 3 degrees of freedom, p = 0.001
+
+
+def test_same_seed_same_sample(model):
+    def sample():
+        return sample_replies(
+            model, [[1], [2, 3]], sampling=Sampling(), max_new_tokens=9, end_id=60, pad_id=0,
+            generator=torch.Generator().manual_seed(5),
+        )  # fmt: skip
+
+    assert torch.equal(sample().response_ids, sample().response_ids)
+
+
+def test_top_k_and_top_p_keep_what_they_should_and_draw_nothing_else():
+    logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
+    top_k = filtered_logits(logits, Sampling(top_k=2))
+    assert torch.isfinite(top_k).tolist() == [[True, True, False, False]]
+    top_p = filtered_logits(logits, Sampling(top_p=0.65))  # 0.4 and 0.3 reach 0.65, 0.4 alone does not
+    assert torch.isfinite(top_p).tolist() == [[True, True, False, False]]
+    drawn = draw(top_p.expand(5000, 4), torch.Generator().manual_seed(0))
+    assert set(drawn[:, 0].tolist()) == {0, 1}
+    torch.testing.assert_close(filtered_logits(logits, Sampling(temperature=2.0)), logits / 2)

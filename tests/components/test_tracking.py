@@ -1,0 +1,160 @@
+"""Tracking through a real MLflow on SQLite, and without one."""
+
+import json
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from components import tracking
+from components.lineage import process_identity
+from components.tracking import Lineage, StageTracker, connect, reconcile
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty repository with its own store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("GPTLINEAGE_ROOT", str(tmp_path))
+    monkeypatch.delenv("GPTLINEAGE_PARENT_RUN", raising=False)
+    (tmp_path / "data.dvc").write_text(yaml.safe_dump({"outs": [{"md5": "0" * 32 + ".dir", "path": "data"}]}))
+    return tmp_path
+
+
+TREE = {"seed": 1, "sft": {"max_steps": 2, "note": "x" * 9000}, "presets": {"a": {}}}
+
+
+def tracker(root, stage="sft"):
+    state = root / ".lineage/state/sft-1"
+    state.mkdir(parents=True, exist_ok=True)
+    return StageTracker(stage, TREE, state=state, artifacts=root / "artifacts")
+
+
+def test_a_stage_is_a_finished_child_with_parameters_data_version_and_metrics(store):
+    with tracker(store) as run:
+        run.log_metrics({"sft/train/loss": 2.0}, step=1)
+        run.log_metrics({"sft/train/loss": 1.0}, step=2)
+        run.log_summary({"validation": {"loss": 0.5}})
+    client = MlflowClient()
+    logged = client.get_run(run.run_id)
+    assert logged.info.status == "FINISHED"
+    assert [p.value for p in client.get_metric_history(run.run_id, "sft/train/loss")] == [2.0, 1.0]
+    assert logged.data.metrics["sft/validation/loss"] == 0.5
+    assert logged.data.params["sft.max_steps"] == "2"
+    assert len(logged.data.params["sft.note"]) == 5000
+    assert not [key for key in logged.data.params if key.startswith("presets")]
+    assert logged.inputs.dataset_inputs[0].dataset.digest == "0" * 32 + ".dir"
+    parent = client.get_run(logged.data.tags["mlflow.parentRunId"])
+    assert parent.data.metrics["sft/validation/loss"] == 0.5
+    assert parent.data.tags["stage.sft.run_id"] == run.run_id
+    full = client.download_artifacts(run.run_id, "params.yaml")
+    assert yaml.safe_load(open(full))["sft"]["note"] == "x" * 9000
+    assert run.record(1, 1)["tracking"] == "complete"
+
+
+def test_stages_of_one_command_share_a_parent(store):
+    with tracker(store) as first:
+        pass
+    first.state_file.unlink()
+    with tracker(store) as second:
+        pass
+    assert first.run_id != second.run_id
+    assert first.parent_id == second.parent_id
+
+
+def test_a_resumed_stage_continues_its_run_and_repeats_no_step(store):
+    with pytest.raises(KeyboardInterrupt), tracker(store) as run:
+        for step in (1, 2, 3):
+            run.log_metrics({"sft/train/loss": float(step)}, step=step)
+        raise KeyboardInterrupt
+    client = MlflowClient()
+    assert client.get_run(run.run_id).info.status == "KILLED"
+    with tracker(store) as again:
+        for step in (2, 3, 4):  # from the checkpoint of step 1
+            again.log_metrics({"sft/train/loss": float(step)}, step=step)
+    assert again.run_id == run.run_id
+    assert [p.step for p in client.get_metric_history(run.run_id, "sft/train/loss")] == [1, 2, 3, 4]
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_server_that_is_down_costs_nothing_but_is_said(store, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with tracker(store) as run:
+        run.log_metrics({"sft/train/loss": 1.5}, step=1)
+        run.log_table("samples", [{"a": 1}], step=1)
+        run.register_model(store)
+    assert "training goes on" in caplog.text
+    assert str(run.unsent_file) in caplog.text
+    (point,) = [json.loads(line) for line in run.unsent_file.read_text().splitlines()]
+    assert (point["key"], point["value"], point["step"]) == ("sft/train/loss", 1.5, 1)
+    record = run.record(1, 1)
+    assert record["run_id"] is None and record["tracking"].startswith("incomplete: could not start the run")
+
+
+def test_trouble_in_the_middle_keeps_what_was_not_sent(store, monkeypatch):
+    with tracker(store) as run:
+        monkeypatch.setattr(run._client, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+        run.log_metrics({"sft/train/loss": 1.5}, step=1)
+        run._flush()
+    assert len(run.unsent_file.read_text().splitlines()) == 1
+    assert "disk full" in run.record(1, 1)["tracking"]
+
+
+def test_a_failing_stage_is_failed_and_its_error_is_not_hidden(store):
+    with pytest.raises(FloatingPointError), tracker(store) as run:
+        raise FloatingPointError
+    assert MlflowClient().get_run(run.run_id).info.status == "FAILED"
+
+
+def test_skipped_stages_appear_in_the_lineage_linked_to_the_run_that_made_them(store):
+    with tracker(store) as made:
+        pass
+    folder = store / "artifacts/sft"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(made.record(1.0, 0.5)))
+    (folder / "metrics.json").write_text(json.dumps({"validation": {"loss": 0.25}}))
+    with Lineage(TREE, name="again", tags={"session": process_identity()}, root=store) as parent:
+        parent.link("sft", "cached")
+    client, experiment = connect()
+    (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+    assert child.info.run_name == "sft (cached)"
+    assert child.data.tags["source_run_id"] == made.run_id
+    assert child.data.metrics == {"sft/validation/loss": 0.25}
+    shown = client.get_run(parent.run_id)
+    assert shown.data.tags["stage.sft.state"] == "cached"
+    assert shown.info.status == "FINISHED"
+
+
+def test_lineages_whose_process_is_gone_are_reconciled_and_living_ones_are_not(store):
+    client, experiment = connect()
+
+    def lineage(session):
+        tags = {"kind": "lineage", "session": session, "prefect.flow_run": f"flow-{session}"}
+        return client.create_run(experiment, tags=tags).info.run_id
+
+    dead, alive = lineage("999999999:1.00"), lineage(process_identity())
+    child = client.create_run(experiment, tags={"mlflow.parentRunId": dead}).info.run_id
+    assert reconcile() == ["flow-999999999:1.00"]
+    statuses = [client.get_run(run).info.status for run in (dead, child, alive)]
+    assert statuses == ["KILLED", "KILLED", "RUNNING"]
+
+
+def test_champion_moves_only_through_an_open_gate(store):
+    with tracker(store) as run:
+        client = run._client
+        client.create_registered_model("gpt-sft")
+        for _ in range(2):
+            client.create_model_version("gpt-sft", source=str(store), run_id=run.run_id)
+        run.promote("sft", "1", [])
+        run.promote("sft", "2", ["ended_share 0.2 is below 0.8"])
+    assert client.get_model_version_by_alias("gpt-sft", "champion").version == 1
+    assert client.get_model_version("gpt-sft", "2").tags["gate"] == "ended_share 0.2 is below 0.8"
+
+
+def test_store_lies_below_mlruns(store):
+    connect()
+    assert (store / "mlruns/mlflow.db").exists()
+    assert tracking.tracking_uri().endswith("/mlruns/mlflow.db")
+    assert {path.name for path in store.iterdir()} == {"mlruns", "data.dvc"}

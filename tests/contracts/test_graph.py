@@ -1,0 +1,77 @@
+"""dvc.yaml tells the truth: code, parameters and files that a stage uses are those it declares."""
+
+import ast
+import importlib.util
+
+import pytest
+import yaml
+
+from components import params as parameters
+from components.lineage import PARENTS, STAGES, flatten
+from tests.contracts.imports import ROOT, closure
+
+GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_code_dependencies_are_exactly_what_the_stage_imports(stage):
+    declared = {dep for dep in GRAPH[stage]["deps"] if dep.startswith("components/")}
+    assert declared == closure(ROOT / f"components/stages/{stage}.py") - {"components/__init__.py"}
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_command_is_the_stage_module(stage):
+    assert GRAPH[stage]["cmd"] == f"python -m components.stages.{stage}"
+    assert importlib.util.find_spec(f"components.stages.{stage}")
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_declared_parameters_exist(stage):
+    leaves = dict(flatten(parameters.read_tree(ROOT / "params.yaml"), separator="."))
+    for wanted in GRAPH[stage]["params"]:
+        assert any(key == wanted or key.startswith(wanted + ".") for key in leaves), wanted
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_parameters_that_the_code_reads_are_declared(stage):
+    sections = set(parameters.Params.__dataclass_fields__)
+    declared = {wanted.split(".")[0] for wanted in GRAPH[stage]["params"]}
+    files = {name for name in closure(ROOT / f"components/stages/{stage}.py") if name != "components/params.py"}
+    read = set()
+    for name in files:
+        for node in ast.walk(ast.parse((ROOT / name).read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in sections and ast.unparse(node.value).endswith("params"):
+                read.add(node.attr)
+    assert read <= declared
+
+
+def test_artifacts_that_the_code_names_are_declared():
+    for stage, declared in GRAPH.items():
+        outs = {out if isinstance(out, str) else next(iter(out)) for out in declared["outs"]}
+        assert all(out.startswith(f"artifacts/{stage}/") for out in outs)
+        assert f"artifacts/{stage}/run.json" in outs
+
+
+def test_stages_are_in_order_and_parents_come_first():
+    assert tuple(GRAPH) == STAGES
+    for child, parents in PARENTS.items():
+        assert all(STAGES.index(parent) < STAGES.index(child) for parent in parents)
+
+
+def test_nothing_depends_on_a_run_record():
+    assert not [dep for stage in GRAPH.values() for dep in stage["deps"] if dep.endswith("run.json")]
+
+
+def test_every_parameter_is_read_by_the_code():
+    used = {
+        node.attr
+        for path in (ROOT / "components").rglob("*.py")
+        if path.name != "params.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    used |= {"presets", "kind"}  # read by the flows; told apart by type
+    for name, kind in vars(parameters).items():
+        if getattr(kind, "__module__", "") == "components.params" and hasattr(kind, "__dataclass_fields__"):
+            unread = set(kind.__dataclass_fields__) - used
+            assert not unread, f"{name} has keys that nothing reads: {unread}"

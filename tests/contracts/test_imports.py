@@ -1,0 +1,81 @@
+"""Who may import what (ARCHITECTURE.md, layer rules)."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.contracts.imports import ROOT, imported, modules
+
+LAYERS = ("components.losses", "components.models", "components.labeling", "components.evaluation", "components.stages")
+
+
+def top(path):
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def where(package):
+    folders = ("components", "flows")
+    return {str(p.relative_to(ROOT)) for folder in folders for p in modules(folder) if package in top(p)}
+
+
+def test_flows_have_no_torch_and_no_pandas():
+    assert not {name for name in where("torch") | where("pandas") if name.startswith("flows/")}
+
+
+def test_components_know_neither_prefect_nor_dvc():
+    assert not {name for name in where("prefect") | where("dvc") if name.startswith("components/")}
+
+
+def test_mlflow_is_imported_in_one_module():
+    assert where("mlflow") == {"components/tracking.py"}
+
+
+def test_lightning_is_imported_where_training_is():
+    assert where("lightning") == {"components/stages/fit.py", "components/stages/checkpointing.py"}
+
+
+def test_pandas_is_imported_where_frames_are():
+    assert where("pandas") == {
+        "components/data/corpus.py",
+        "components/data/prompts.py",
+        "components/data/sources.py",
+        "components/evaluation/report.py",
+        "components/stages/prepare.py",
+    }
+
+
+def test_components_do_not_import_flows():
+    assert not [p for p in modules("components") if "flows" in top(p)]
+
+
+@pytest.mark.parametrize("path", modules("components/stages"), ids=lambda path: path.stem)
+def test_stages_do_not_import_each_other(path):
+    stages = {"ingest", "prepare", "pretrain", "sft", "compare", "reward", "ppo", "evaluate"}
+    others = {f"components.stages.{stage}" for stage in stages - {path.stem}}
+    assert not imported(path) & others
+
+
+def test_losses_import_nothing_above_them():
+    for path in modules("components/losses"):
+        assert all(name.startswith("components.losses") for name in imported(path) if name.startswith("components"))
+
+
+def test_gold_function_is_hidden_from_everything_that_trains():
+    users = {
+        p.stem for p in modules("components") if any(n.startswith("components.labeling.gold") for n in imported(p))
+    }
+    assert users == {"compare", "evaluate"}
+
+
+def test_importing_every_module_changes_nothing(tmp_path):
+    names = [
+        ".".join(p.relative_to(ROOT).with_suffix("").parts)
+        for folder in ("components", "flows")
+        for p in modules(folder)
+        if p.stem != "__init__"
+    ]
+    code = f"import importlib\nfor name in {names!r}: importlib.import_module(name)"
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "p")}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert {path.name for path in tmp_path.iterdir()} <= {"p", ".cache", ".config", ".prefect", ".matplotlib"}
