@@ -1,6 +1,7 @@
 """Tracking through a real MLflow on SQLite, and without one."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -49,7 +50,7 @@ def test_a_stage_is_a_finished_child_with_parameters_data_version_and_metrics(st
     assert parent.data.metrics["sft/validation/loss"] == 0.5
     assert parent.data.tags["stage.sft.run_id"] == run.run_id
     full = client.download_artifacts(run.run_id, "params.yaml")
-    assert yaml.safe_load(open(full))["sft"]["note"] == "x" * 9000
+    assert yaml.safe_load(Path(full).read_text())["sft"]["note"] == "x" * 9000
     assert run.record(1, 1)["tracking"] == "complete"
 
 

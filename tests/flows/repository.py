@@ -1,0 +1,134 @@
+"""A small copy of the repository: its own git, DVC, store and Prefect home, tiny data and tiny models."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.contracts.imports import ROOT
+
+TINY = {
+    "ingest.source": {"kind": "folder", "path": "raw"},
+    "prepare.vocab_size": 400,
+    "prepare.shard_records": 60,
+    "prepare.validation_fraction": 0.1,
+    "prepare.test_fraction": 0.2,
+    "prepare.max_prompt_tokens": 24,
+    "model.size": "1x32x2",
+    "model.context_length": 40,
+    "compute.compile": False,
+    "compute.precision": "32-true",
+    "pretrain.max_steps": 6,
+    "pretrain.batch_size": 4,
+    "pretrain.validation_interval": 3,
+    "pretrain.checkpoint_interval": 2,
+    "sft.max_steps": 4,
+    "sft.batch_size": 4,
+    "sft.max_tokens": 40,
+    "sft.validation_interval": 2,
+    "sft.checkpoint_interval": 2,
+    "generation.max_new_tokens": 8,
+    "compare.num_prompts": 24,
+    "compare.replies_per_prompt": 3,
+    "compare.test_fraction": 0.4,
+    "reward.epochs": 1,
+    "reward.prompts_per_batch": 4,
+    "reward.checkpoint_interval": 2,
+    "ppo.iterations": 2,
+    "ppo.rollout_batch_size": 8,
+    "ppo.minibatch_size": 4,
+    "ppo.pretrain_batch_size": 2,
+    "ppo.checkpoint_interval": 1,
+    "evaluate.num_prompts": 16,
+}
+WORDS = "the a dog cat house sea runs likes blue warm today hello you are nice what do think of and fine thanks".split()
+
+
+class Repository:
+    """Runs commands in the copy as a user would."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PREFECT_", "MLFLOW_", "GPTLINEAGE_", "GIT_"))
+        } | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PREFECT_HOME": str(root / ".prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "true",
+            "DVC_NO_ANALYTICS": "1",
+            "OMP_NUM_THREADS": "2",
+        }
+
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        """Start a command in a group of its own; stdout and stderr come as one text."""
+        return subprocess.Popen(
+            command, cwd=self.root, env=self.environment, text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command to its end; its output. A failure shows it."""
+        process = self.start(*command)
+        output, _ = process.communicate(timeout=600)
+        assert not check or process.returncode == 0, output
+        return output
+
+    def flow(self, *arguments: str, name: str = "lineage", check: bool = True) -> str:
+        """Trigger a flow from the command line."""
+        return self.run("python", "-m", f"flows.{name}", *arguments, check=check)
+
+    def dvc(self, *arguments: str, check: bool = True) -> str:
+        """Run a DVC command."""
+        return self.run("dvc", *arguments, check=check)
+
+    def set(self, **changes: object) -> None:
+        """Edit params.yaml; section__key=value."""
+        path = self.root / "params.yaml"
+        path.write_text(edited(path.read_text(), {k.replace("__", "."): v for k, v in changes.items()}))
+
+
+def edited(text: str, changes: dict[str, object]) -> str:
+    """A parameter file with dotted keys replaced."""
+    tree = yaml.safe_load(text)
+    for dotted, value in changes.items():
+        *parents, leaf = dotted.split(".")
+        node = tree
+        for key in parents:
+            node = node[key]
+        node[leaf] = value
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
+def make_repository(root: Path) -> Repository:
+    """A committed copy of the working tree with tiny parameters and data made here."""
+    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0"):
+        source = ROOT / name
+        if name and source.is_file() and name not in {"dvc.lock", "data.dvc"}:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, root / name)
+    (root / "params.yaml").write_text(edited((root / "params.yaml").read_text(), TINY))
+    write_conversations(root / "raw" / "talk.jsonl")
+    repository = Repository(root)
+    for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@example.org commit -qm start"):
+        repository.run("git", *command.split())
+    return repository
+
+
+def write_conversations(path: Path, count: int = 150) -> None:
+    """Random conversations of made-up sentences, the same ones every time."""
+    rng = random.Random(0)
+    path.parent.mkdir(parents=True)
+    with path.open("w") as out:
+        for number in range(count):
+            turns = [" ".join(rng.choices(WORDS, k=rng.randint(2, 7))) + rng.choice(".!?") for _ in range(6)]
+            messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+            out.write(json.dumps({"id": f"c{number}", "messages": messages}) + "\n")

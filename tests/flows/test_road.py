@@ -1,0 +1,261 @@
+"""The whole road through both doors, in a real repository with real DVC, Prefect and MLflow. Tests run in order."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from components.lineage import STAGES
+from tests.flows.repository import make_repository
+
+pytestmark = pytest.mark.slow
+UPSTREAM_OF_PPO = STAGES[: STAGES.index("ppo")]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    return make_repository(tmp_path_factory.mktemp("road"))
+
+
+def outcomes(output):
+    """What the summary table says DVC did with each stage."""
+    cells = [[cell.strip() for cell in line.split("│")] for line in output.splitlines() if line.startswith("│")]
+    return {row[1]: row[2] for row in cells if row[1] in {"ingest", *STAGES}}
+
+
+def client(repository):
+    return MlflowClient(f"sqlite:///{repository.root}/mlruns/mlflow.db")
+
+
+def runs(repository, query):
+    found = client(repository)
+    experiment = found.get_experiment_by_name("gptlineage").experiment_id
+    return found.search_runs([experiment], query, order_by=["attributes.start_time DESC"])
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("timed out")
+
+
+def stage_process(repository, stage):
+    """The process that runs a stage below this repository, if any."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if command[1:3] == ["-m", f"components.stages.{stage}"]:
+            try:
+                if str(repository.root) in process.cwd():
+                    return process
+            except psutil.Error:
+                continue
+    return None
+
+
+def test_first_flow_runs_every_stage_and_leaves_dvc_nothing_to_do(repository):
+    did = outcomes(repository.flow())
+    assert did == dict.fromkeys(("ingest", *STAGES), "Completed")
+    assert "up to date" in repository.dvc("status")
+    assert "Running stage" not in repository.dvc("repro")
+
+
+def test_everything_is_cached_the_second_time(repository):
+    did = outcomes(repository.flow())
+    assert did == dict.fromkeys(("ingest", *STAGES), "Cached")
+    newest = runs(repository, "tags.kind = 'lineage'")[0]
+    children = runs(repository, f"tags.`mlflow.parentRunId` = '{newest.info.run_id}'")
+    assert {child.data.tags["stage"] for child in children} == set(STAGES)
+    assert all(child.data.tags["kind"] == "cached" and child.data.tags["source_run_id"] for child in children)
+
+
+def test_metrics_and_tags_are_where_they_should_be(repository):
+    metrics = json.loads((repository.root / "artifacts/evaluate/metrics.json").read_text())
+    for key in ("gold_win_rate", "gold_win_rate_low", "pretrain_loss_increase", "ended_share", "kl"):
+        assert isinstance(metrics["ppo"][key], float)
+    assert metrics["pretrain"]["test_bits_per_byte"] > 0
+    assert 0.5 <= metrics["reward"]["label_ceiling"] <= 1
+    versions = {name: client(repository).get_model_version_by_alias(f"gpt-{name}", "candidate") for name in
+                ("pretrain", "sft", "reward", "ppo")}  # fmt: skip
+    assert versions["ppo"].tags["parent.sft.version"] == str(versions["sft"].version)
+    assert versions["ppo"].tags["parent.reward.version"] == str(versions["reward"].version)
+    assert versions["ppo"].tags["gate"].startswith("ppo.")  # two steps of training align nothing
+    (run,) = runs(repository, "tags.stage = 'ppo' and tags.kind = 'stage'")
+    assert run.inputs.dataset_inputs[0].dataset.digest.endswith(".dir")
+    assert "ppo/rollout/kl_per_reply" in run.data.metrics
+
+
+def test_policy_starts_out_equal_to_the_reference(repository):
+    history = (repository.root / "artifacts/ppo/history.csv").read_text().splitlines()
+    first = dict(zip(history[0].split(","), map(float, history[1].split(",")), strict=True))
+    assert first["rollout/kl_per_reply"] == 0
+    assert first["update/first_ratio_deviation"] < 1e-5
+
+
+def test_a_changed_ppo_value_reruns_ppo_and_evaluate_alone_through_the_flow(repository):
+    repository.set(ppo__kl_coef=0.2)
+    did = outcomes(repository.flow())
+    assert {stage for stage, outcome in did.items() if outcome == "Completed"} == {"ppo", "evaluate"}
+    assert "up to date" in repository.dvc("status")
+
+
+def test_a_changed_ppo_value_reruns_ppo_and_evaluate_alone_through_dvc(repository):
+    repository.set(ppo__kl_coef=0.3)
+    output = repository.dvc("repro")
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in output] == ["ppo", "evaluate"]
+    assert set(outcomes(repository.flow()).values()) == {"Cached"}
+    parent = runs(repository, "tags.kind = 'lineage' and tags.door = 'dvc'")[0]
+    children = runs(repository, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert {child.data.tags["stage"]: child.data.tags["kind"] for child in children} == {
+        **dict.fromkeys(UPSTREAM_OF_PPO, "cached"), "ppo": "stage", "evaluate": "stage",
+    }  # fmt: skip
+    assert parent.info.status == "FINISHED"
+
+
+def test_going_back_restores_from_the_run_cache(repository):
+    repository.set(ppo__kl_coef=0.2)
+    did = outcomes(repository.flow())
+    assert {stage for stage, outcome in did.items() if outcome == "Restored"} == {"ppo", "evaluate"}
+
+
+def test_an_override_reruns_what_it_touches_and_leaves_the_repository_alone(repository):
+    before = (repository.root / "params.yaml").read_text()
+    did = outcomes(repository.flow("--set", "sft.max_steps=5"))
+    touched = set(STAGES[STAGES.index("sft") :])
+    assert {stage for stage, outcome in did.items() if outcome == "Completed"} == touched
+    assert did["ingest"] == did["prepare"] == did["pretrain"] == "Cached"
+    assert (repository.root / "params.yaml").read_text() == before
+    assert "up to date" in repository.dvc("status")
+
+
+def test_a_single_stage_flow_stops_at_its_stage(repository):
+    did = outcomes(repository.flow(name="reward"))
+    assert list(did) == ["ingest", *STAGES[: STAGES.index("reward") + 1]]
+
+
+def test_wrong_names_are_refused_with_a_sentence(repository):
+    for arguments, words in (
+        (("--preset", "huge"), "no preset 'huge'"),
+        (("--set", "ppo.nope=1"), "no such parameter: ppo.nope"),
+        (("--set", "ppo.kl_coef=-1"), "ppo.kl_coef"),
+        (("--from", "nowhere"), "no stage 'nowhere'"),
+    ):
+        assert words in repository.flow(*arguments, check=False).splitlines()[-1] + repository.flow(
+            *arguments, check=False
+        )
+
+
+def test_a_killed_stage_goes_on_from_its_checkpoint_to_the_same_weights(repository):
+    whole = ("--set", "pretrain.max_steps=60", "--set", "pretrain.checkpoint_interval=5")
+    cut = (*whole, "--set", "pretrain.validation_batches=7")  # another workspace and identity, the same training
+    flow = repository.start("python", "-m", "flows.pretrain", *cut)
+    state = repository.root / ".lineage/state"
+    wait_for(lambda: list(state.glob("pretrain-*/step-*/state.json")))
+    stage_process(repository, "pretrain").send_signal(signal.SIGKILL)
+    output, _ = flow.communicate(timeout=120)
+    assert flow.returncode != 0
+    assert "goes on from its last checkpoint" in output
+    resumed = repository.flow(*cut, name="pretrain")
+    assert "resuming from" in resumed
+    repository.flow(*whole, name="pretrain")
+    weights = [
+        path.read_bytes()
+        for path in (repository.root / ".lineage/variants").glob("*/artifacts/pretrain/model/model.safetensors")
+        if yaml.safe_load((path.parents[3] / "params.yaml").read_text())["pretrain"]["max_steps"] == 60
+    ]
+    assert len(weights) == 2
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_whatever_ends_a_flow_ends_its_stage(repository, number):
+    flow = repository.start("python", "-m", "flows.pretrain", "--set", f"pretrain.max_steps={10**6 + number}")
+    process = wait_for(lambda: stage_process(repository, "pretrain"))
+    time.sleep(2)
+    os.kill(flow.pid, number)
+    flow.communicate(timeout=60)
+    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, seconds=40)
+    repository.flow()  # the next flow clears up what a killed one could not
+    assert not runs(repository, "attributes.status = 'RUNNING'")
+
+
+def test_two_flows_at_once_take_turns(repository):
+    repository.set(evaluate__num_prompts=12)
+    first = repository.start("python", "-m", "flows.lineage")
+    wait_for(lambda: stage_process(repository, "evaluate"))
+    second = repository.flow()
+    first_output, _ = first.communicate(timeout=120)
+    assert first.returncode == 0, first_output
+    assert "waiting for it to finish" in second
+    assert outcomes(first_output)["evaluate"] == "Completed"
+    assert outcomes(second)["evaluate"] == "Cached"
+
+
+def test_changing_a_loss_reruns_its_stage_and_what_follows(repository):
+    loss = repository.root / "components/losses/preference.py"
+    loss.write_text(loss.read_text() + "\n# changed\n")
+    stale = json.loads(repository.dvc("status", "--json"))
+    assert set(stale) == {"reward"}
+    did = outcomes(repository.flow())
+    assert did["compare"] == "Cached" and did["reward"] == "Completed"
+
+
+def test_edited_data_is_refused_with_both_digests(repository):
+    record = next((repository.root / "data/demonstrations").iterdir())
+    original = record.read_text()
+    record.chmod(0o644)
+    record.write_text(original.replace("dog", "cow"))
+    output = repository.flow(check=False)
+    digest = yaml.safe_load((repository.root / "data.dvc").read_text())["outs"][0]["md5"]
+    assert digest in output and "dvc add data" in output
+    record.write_text(original)
+
+
+PREDICT = """
+import json, sys
+for name in ("prefect", "dvc", "lightning", "chitchat_dataset", "vaderSentiment"):
+    sys.modules[name] = None  # an import of it fails
+import mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/gpt-ppo@candidate")
+chat = [{"role": "user", "content": "hello you"}]
+print(json.dumps([model.predict(chat, params={"seed": 3}), model.predict([chat, chat], params={"max_new_tokens": 2})]))
+score = mlflow.pyfunc.load_model("models:/gpt-reward@candidate").predict([*chat, {"role": "assistant", "content": "fine"}])
+print(json.dumps(score))
+"""
+
+
+def test_a_registered_model_answers_in_a_process_without_the_repository(repository, tmp_path):
+    uri = f"sqlite:///{repository.root}/mlruns/mlflow.db"
+    environment = {**repository.environment, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    output = subprocess.run(
+        [sys.executable, "-c", PREDICT, uri], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    one, several = json.loads(output[0])
+    assert one["role"] == "assistant" and isinstance(one["content"], str)
+    assert len(several) == 2
+    assert isinstance(json.loads(output[1]), float)
+
+
+def test_chat_streams_a_reply_and_remembers_the_conversation(repository):
+    chat = subprocess.run(
+        ["python", "-m", "components.chat", "--model", "models:/gpt-ppo@candidate", "--max-new-tokens", "5"],
+        cwd=repository.root, env=repository.environment, input="hello\nwhat do you think\n/quit\n",
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert chat.stdout.count("bot> ") == 2
+    missing = subprocess.run(
+        ["python", "-m", "components.chat", "--model", "models:/gpt-ppo@nobody"],
+        cwd=repository.root, env=repository.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert missing.returncode != 0 and "no model at" in missing.stderr
