@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.params import Gate, Gates
+from components.schema import Gate, Gates
 
 
 def look_up(metrics: Mapping[str, Any], dotted: str) -> float | None:

@@ -103,7 +103,7 @@ class StageTracker:
         self._known_steps: dict[str, int] = {}
 
     def __enter__(self) -> "StageTracker":
-        self._guard("start the run", self._start)
+        self._guard("start the run", lambda: None)
         return self
 
     def __exit__(
@@ -269,12 +269,14 @@ class StageTracker:
         if time.monotonic() < self._retry_at:
             return None
         try:
+            if self.run_id is None:
+                self._start()
             return action()
         except Exception as error:  # MLflow raises its own, sqlite's, requests' and OS errors; none may stop training
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if self.trouble is None:
                 logger.warning("tracking: could not %s: %s; training goes on", what, error)
-            self.trouble = f"could not {what}: {str(error).splitlines()[0][:200]}"
+                self.trouble = f"could not {what}: {str(error).splitlines()[0][:200]}"
             return None
 
 

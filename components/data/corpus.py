@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from components.data.records import Demonstration, Document, as_chat, read_records
-from components.params import Prepare
+from components.schema import Prepare
 
 SPLITS = ("train", "validation", "test")
 _CONTROL = "".join(chr(c) for c in range(32) if chr(c) not in "\n\t") + "\x7f"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from components.data.preferences import as_comparison
 from components.data.records import Comparison, Demonstration, Document, Prompt
-from components.params import FolderSource, HubSource, Ingest, PackageSource, UrlSource
+from components.schema import FolderSource, HubSource, Ingest, PackageSource, UrlSource
 
 KINDS = {"documents": Document, "demonstrations": Demonstration, "prompts": Prompt, "comparisons": Comparison}
 _SUFFIXES = (".txt", ".jsonl", ".parquet")

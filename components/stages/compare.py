@@ -16,8 +16,8 @@ from components.data.corpus import hash_fraction
 from components.data.records import Comparison, RecordError, read_records, write_records
 from components.labeling.gold import Gold
 from components.labeling.simulated import calibrate, pair_differences
-from components.params import SimulatedLabeler
 from components.progress import Progress
+from components.schema import SimulatedLabeler
 from components.stages.replies import EncodedPrompt, load_prompts, sample_texts
 from components.stages.runtime import Stage, run_stage
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer as TorchOptimizer
 from torch.utils.data import DataLoader, IterableDataset
 
-from components import params as parameters
+from components import schema
 from components.progress import Progress
 from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.stages.history import History
@@ -69,7 +69,7 @@ class TrainingModule(LightningModule):
         self.stage.tracker.log_metrics({f"{self.stage.name}/{key}": v for key, v in figures.items()}, int(self.step))
 
     def update(
-        self, loss: Tensor, network: nn.Module, optimizers: list[TorchOptimizer], params: parameters.Optimizer
+        self, loss: Tensor, network: nn.Module, optimizers: list[TorchOptimizer], params: schema.Optimizer
     ) -> float:
         """One optimizer step of a network on a loss at this step's learning rate; the gradient norm before clipping."""
         if not torch.isfinite(loss):
@@ -90,7 +90,7 @@ class TrainingModule(LightningModule):
 class SupervisedModule(TrainingModule):
     """A module that minimises one loss over one network."""
 
-    def __init__(self, stage: Stage, network: nn.Module, optimizer: parameters.Optimizer, *, total_steps: int) -> None:
+    def __init__(self, stage: Stage, network: nn.Module, optimizer: schema.Optimizer, *, total_steps: int) -> None:
         super().__init__(stage, total_steps=total_steps)
         self.network = network
         self.optimizer_params = optimizer
@@ -175,7 +175,7 @@ def fit(
     module.history.export(stage.path("history.csv"))
 
 
-def compiled(function: Callable[..., Tensor], params: parameters.Compute) -> Callable[..., Tensor]:
+def compiled(function: Callable[..., Tensor], params: schema.Compute) -> Callable[..., Tensor]:
     """The function through torch.compile where asked for and a C++ compiler is at hand (CPU); else as it is."""
     if not params.compile:
         return function

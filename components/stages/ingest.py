@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from components import params as parameters
+from components import schema
 from components.data.digests import folder_md5, recorded_md5
 from components.data.records import PROBLEM_LIMIT, RecordError, reason
 from components.data.sources import KINDS, SourceError, read_source
@@ -31,7 +32,7 @@ class DigestError(ValueError):
     """The folder that was built is not the version that `data.dvc` names; the message shows both digests."""
 
 
-def build(params: parameters.Params, folder: Path, *, downloads: Path) -> dict[str, int]:
+def build(params: schema.Params, folder: Path, *, downloads: Path) -> dict[str, int]:
     """Write every record of the source below folder as `<kind>/part-00000.jsonl`; counts by kind.
 
     The folder appears whole or not at all, with the source that it came from in `source.json`.
@@ -54,17 +55,17 @@ def build(params: parameters.Params, folder: Path, *, downloads: Path) -> dict[s
     return counts
 
 
-def _source(params: parameters.Params) -> str:
+def _source(params: schema.Params) -> str:
     return json.dumps(vars(params.ingest.source), indent=1, sort_keys=True) + "\n"
 
 
-def is_from_source(params: parameters.Params, folder: Path) -> bool:
+def is_from_source(params: schema.Params, folder: Path) -> bool:
     """Whether the folder was built from the source that the parameters name."""
     path = folder / SOURCE_FILE
     return path.exists() and path.read_text() == _source(params)
 
 
-def _write(params: parameters.Params, folder: Path, downloads: Path) -> dict[str, int]:
+def _write(params: schema.Params, folder: Path, downloads: Path) -> dict[str, int]:
     adapters: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
     counts: dict[str, int] = {}
     problems: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from components import params as parameters
+from components import schema
 from components.data.chat import ChatTokenizer
 from components.data.records import Message, Prompt, as_chat, read_records
 from components.models.generation import Sampling, sample_replies
@@ -46,7 +46,7 @@ def load_prompts(
     ]
 
 
-def sampling_of(params: parameters.Generation) -> Sampling:
+def sampling_of(params: schema.Generation) -> Sampling:
     """The sampler's settings among the generation parameters."""
     return Sampling(params.temperature, params.top_k, params.top_p)
 
@@ -55,7 +55,7 @@ def sample_all(
     model: GPT,
     tokenizer: ChatTokenizer,
     prompts: list[EncodedPrompt],
-    params: parameters.Generation,
+    params: schema.Generation,
     *,
     precision: str,
     batch_size: int,
@@ -93,7 +93,7 @@ def sample_all(
 
 
 def sample_texts(
-    model: GPT, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt], params: parameters.Generation, **options: Any
+    model: GPT, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt], params: schema.Generation, **options: Any
 ) -> list[str]:
     """`sample_all`, decoded."""
     return [tokenizer.decode(ids).strip() for ids in sample_all(model, tokenizer, prompts, params, **options)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from components import params as parameters
+from components import schema
 from components.data.sequences import SequenceBatch, pack
 from components.losses.advantages import generalized_advantages, shaped_rewards
 from components.losses.language_modelling import token_entropy, token_logprobs
@@ -66,7 +66,7 @@ def collect(
     reference: GPT,
     reward_model: ScalarGPT,
     value_model: ScalarGPT,
-    ppo: parameters.Ppo,
+    ppo: schema.Ppo,
     sampling: Sampling,
     max_new_tokens: int,
     end_id: int,

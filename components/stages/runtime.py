@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from components import params as parameters
+from components import schema
 from components.data.digests import file_md5, folder_md5
 from components.data.records import RecordError
 from components.data.sources import SourceError
@@ -38,7 +39,7 @@ class Stage:
     """A running stage: its parameters, where it writes, where it keeps what a resumed run needs, its tracker."""
 
     name: str
-    params: parameters.Params
+    params: schema.Params
     out: Path
     state: Path
     tracker: StageTracker

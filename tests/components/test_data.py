@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from components import params as parameters
+from components import schema
 from components.data.chat import ROLE_MARKERS, SPECIAL_TOKENS, ChatTokenizer
 from components.data.corpus import CorpusReport, clean_text, hash_fraction, read_shards, role_of, split_of
 from components.data.demonstrations import load_demonstrations, split_conversation
@@ -131,7 +132,7 @@ def test_shards_drop_empty_and_duplicate_records_across_shards(tmp_path, prepare
     blank = {"id": "c", "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": " "}]}
     _write_raw(tmp_path, documents, [blank])
     report = CorpusReport()
-    small = parameters.Prepare(**{**vars(prepare_params), "shard_records": 2})
+    small = schema.Prepare(**{**vars(prepare_params), "shard_records": 2})
     shards = list(read_shards(tmp_path, small, report))
     assert [text for shard in shards for text in shard["text"]] == ["one", "two", "three"]
     assert report.dropped == {"empty": 2, "duplicate": 2}

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from components import params as parameters
+from components import schema
 from components.lineage import PARENTS, STAGES, flatten
 from tests.contracts.imports import ROOT, closure
 
@@ -34,7 +35,7 @@ def test_declared_parameters_exist(stage):
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_parameters_that_the_code_reads_are_declared(stage):
-    sections = set(parameters.Params.__dataclass_fields__)
+    sections = set(schema.Params.__dataclass_fields__)
     declared = {wanted.split(".")[0] for wanted in GRAPH[stage]["params"]}
     files = {name for name in closure(ROOT / f"components/stages/{stage}.py") if name != "components/params.py"}
     read = set()
@@ -66,12 +67,12 @@ def test_every_parameter_is_read_by_the_code():
     used = {
         node.attr
         for path in (ROOT / "components").rglob("*.py")
-        if path.name != "params.py"
+        if path.name != "schema.py"
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }
     used |= {"presets", "kind"}  # read by the flows; told apart by type
-    for name, kind in vars(parameters).items():
-        if getattr(kind, "__module__", "") == "components.params" and hasattr(kind, "__dataclass_fields__"):
+    for name, kind in vars(schema).items():
+        if getattr(kind, "__module__", "") == "components.schema" and hasattr(kind, "__dataclass_fields__"):
             unread = set(kind.__dataclass_fields__) - used
             assert not unread, f"{name} has keys that nothing reads: {unread}"

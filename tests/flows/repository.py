@@ -6,6 +6,8 @@ import random
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import yaml
@@ -46,7 +48,7 @@ TINY = {
     "ppo.checkpoint_interval": 1,
     "evaluate.num_prompts": 16,
 }
-WORDS = "the a dog cat house sea runs likes blue warm today hello you are nice what do think of and fine thanks".split()
+WORDS = tuple("the a dog cat house sea runs likes blue warm today hello you are nice what do think fine thanks".split())
 
 
 class Repository:
@@ -73,6 +75,30 @@ class Repository:
             command, cwd=self.root, env=self.environment, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def start_server(self, port: int) -> "subprocess.Popen[str]":
+        """Start a Prefect server for the copy's flows: an ephemeral one each would cost them ten seconds."""
+        command = ("python", "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui")
+        with (self.root / ".server.log").open("w") as log:
+            server = subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=self.environment,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=1):
+                    return server
+            except OSError:
+                time.sleep(0.2)
+        server.kill()
+        raise AssertionError((self.root / ".server.log").read_text())
 
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command to its end; its output. A failure shows it."""

@@ -1,0 +1,290 @@
+"""The typed, frozen tree that `params.yaml` must fit."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from components.models.sizes import parse_size
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PackageSource:
+    """Conversations shipped inside an installed Python package."""
+
+    kind: Literal["package"]
+    name: Literal["chitchat-dataset"]
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FolderSource:
+    """Every .txt, .jsonl and .parquet file below a folder (docs/data.md says which columns mean what)."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class UrlSource:
+    """One .txt, .jsonl or .parquet file behind HTTPS, refused if its SHA-256 differs."""
+
+    kind: Literal["url"]
+    url: Annotated[str, Field(pattern=r"^https://")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class HubSource:
+    """A data set of the Hugging Face hub, through the optional `datasets` package (`pip install .[hub]`)."""
+
+    kind: Literal["hub"]
+    dataset: str
+    split: str
+    revision: str
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Ingest:
+    """Where raw records come from."""
+
+    source: Annotated[PackageSource | FolderSource | UrlSource | HubSource, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Prepare:
+    """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their id."""
+
+    vocab_size: Annotated[int, Field(ge=300, le=2**32)]
+    shard_records: Count
+    validation_fraction: OpenFraction
+    test_fraction: OpenFraction
+    demonstration_fraction: OpenFraction
+    prompts_per_conversation: Count
+    max_prompt_tokens: Count
+
+    @model_validator(mode="after")
+    def _training_data_remains(self) -> "Prepare":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Model:
+    """Shape of the language model, a key of `components.models.sizes.SIZES` or LAYERSxWIDTHxHEADS."""
+
+    size: str
+    context_length: Count
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> "Model":
+        parse_size(self.size)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Compute:
+    """How the arithmetic is done. Part of every training stage's identity, since it changes the numbers."""
+
+    precision: Literal["32-true", "bf16-mixed"]
+    compile: bool
+    accelerator: str
+    devices: Count
+    strategy: str
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Optimizer:
+    """AdamW for all weights, or Muon for the matrices and AdamW for the rest."""
+
+    name: Literal["adamw", "muon"]
+    learning_rate: Positive
+    matrix_learning_rate: NonNegative
+    weight_decay: NonNegative
+    gradient_clip: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay: Literal["constant", "linear", "cosine"]
+    decay_fraction: Fraction
+    final_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _rates_are_used(self) -> "Optimizer":
+        if (self.name == "muon") != (self.matrix_learning_rate > 0):
+            raise ValueError("matrix_learning_rate is Muon's: positive with muon, 0 with adamw")
+        if (self.decay == "constant") != (self.decay_fraction == 0):
+            raise ValueError("decay_fraction is 0 with a constant schedule and positive with any other")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Pretrain:
+    """Next-token training on plain text; a batch is `batch_size` windows of the context length."""
+
+    max_steps: Count
+    batch_size: Count
+    validation_interval: Count
+    validation_batches: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Sft:
+    """Fine-tuning on demonstrations; a batch is `batch_size` rows of `max_tokens`."""
+
+    max_steps: Count
+    batch_size: Count
+    max_tokens: Count
+    validation_interval: Count
+    validation_batches: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Generation:
+    """Sampling, wherever a reply is sampled: compare, ppo, evaluate, chat."""
+
+    max_new_tokens: Count
+    temperature: Positive
+    top_k: Annotated[int, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SimulatedLabeler:
+    """Scores replies with the gold function plus noise; two such labelers agree on `agreement` of the pairs."""
+
+    kind: Literal["simulated"]
+    agreement: Annotated[float, Field(gt=0.5, lt=1)]
+    tie_margin: NonNegative
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FileLabeler:
+    """Comparisons brought by the user: K-wise `replies` and `ranks`, or `chosen` and `rejected`."""
+
+    kind: Literal["file"]
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Compare:
+    """Sampling replies and having them ranked; `replies_per_prompt` is K."""
+
+    num_prompts: Count
+    replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
+    batch_size: Count
+    test_fraction: OpenFraction
+    labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Reward:
+    """Training the reward model on rankings."""
+
+    epochs: Count
+    prompts_per_batch: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Ppo:
+    """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
+
+    iterations: Count
+    rollout_batch_size: Count
+    minibatch_size: Count
+    inner_epochs: Count
+    clip_ratio: Positive
+    value_clip: Positive
+    kl_coef: NonNegative
+    discount: Fraction
+    gae_lambda: Fraction
+    unended_score: float
+    pretrain_coef: NonNegative
+    pretrain_batch_size: Count
+    checkpoint_interval: Count
+    policy: Optimizer
+    value: Optimizer
+
+    @model_validator(mode="after")
+    def _minibatches_divide(self) -> "Ppo":
+        if self.rollout_batch_size % self.minibatch_size:
+            raise ValueError("rollout_batch_size must be a multiple of minibatch_size")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Evaluate:
+    """Measuring every model on held-out prompts."""
+
+    num_prompts: Count
+    batch_size: Count
+    report_samples: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Gate:
+    """A bound on one figure of `artifacts/evaluate/metrics.json`, named by its dotted path."""
+
+    metric: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Gate":
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("a gate has a minimum or a maximum")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Gates:
+    """What a stage's newest model must reach to become champion; all bounds of a stage must hold."""
+
+    pretrain: tuple[Gate, ...]
+    sft: tuple[Gate, ...]
+    reward: tuple[Gate, ...]
+    ppo: tuple[Gate, ...]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Params:
+    """Every choice of a lineage."""
+
+    seed: Annotated[int, Field(ge=0)]
+    ingest: Ingest
+    prepare: Prepare
+    model: Model
+    compute: Compute
+    pretrain: Pretrain
+    sft: Sft
+    generation: Generation
+    compare: Compare
+    reward: Reward
+    ppo: Ppo
+    evaluate: Evaluate
+    gates: Gates
+    presets: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _context_suffices(self) -> "Params":
+        needed = self.prepare.max_prompt_tokens + self.generation.max_new_tokens
+        if max(needed, self.sft.max_tokens) > self.model.context_length:
+            raise ValueError(
+                f"model.context_length {self.model.context_length} is less than "
+                f"sft.max_tokens {self.sft.max_tokens} or "
+                f"prepare.max_prompt_tokens + generation.max_new_tokens = {needed}"
+            )
+        return self
