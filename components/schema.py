@@ -227,9 +227,10 @@ class Ppo:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Evaluate:
-    """Measuring every model on held-out prompts."""
+    """Measuring every model on held-out prompts and on the first `text_windows` windows of the test split."""
 
     num_prompts: Count
+    text_windows: Count
     batch_size: Count
     report_samples: Count
 

@@ -23,7 +23,6 @@ from mlflow.types.schema import ParamSchema, ParamSpec
 
 from components.data.digests import recorded_md5
 from components.lineage import (
-    ARTIFACTS,
     POINTER,
     STAGES,
     StageRecord,
@@ -34,6 +33,7 @@ from components.lineage import (
     read_metrics,
     version_tags,
 )
+from components.metric_buffer import MetricBuffer
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -41,8 +41,6 @@ Result = TypeVar("Result")
 EXPERIMENT = "gptlineage"
 PARENT_VARIABLE = "GPTLINEAGE_PARENT_RUN"
 ROOT_VARIABLE = "GPTLINEAGE_ROOT"
-FLUSH_SECONDS = 5.0
-FLUSH_POINTS = 500
 RETRY_SECONDS = 60.0
 VALUE_LIMIT = 5000  # characters of a parameter that MLflow accepts, with room to spare
 BATCH_LIMIT = 100  # parameters of one request
@@ -98,9 +96,7 @@ class StageTracker:
         self.version: str | None = None
         self.trouble: str | None = None
         self._retry_at = 0.0
-        self._buffer: list[Metric] = []
-        self._flushed_at = time.monotonic()
-        self._known_steps: dict[str, int] = {}
+        self._buffer = MetricBuffer()
 
     def __enter__(self) -> "StageTracker":
         self._guard("start the run", lambda: None)
@@ -113,19 +109,13 @@ class StageTracker:
         status = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
         self._retry_at = 0.0
         self._flush()
-        self._keep_unsent()
+        self._buffer.keep_unsent(self.unsent_file)
         if self.run_id is not None:
             self._guard("finish the run", lambda: self._finish(status))
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Buffer figures of a step; they are sent in batches, so that logging costs a step almost nothing."""
-        now = int(time.time() * 1000)
-        self._buffer += [
-            Metric(key, float(value), now, step)
-            for key, value in values.items()
-            if step > self._known_steps.get(key, -1)
-        ]
-        if len(self._buffer) >= FLUSH_POINTS or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+        if self._buffer.add(values, step):
             self._flush()
 
     def log_summary(self, metrics: Mapping[str, Any]) -> None:
@@ -186,7 +176,7 @@ class StageTracker:
             self._client.update_run(self.run_id, status="RUNNING")
             for key in self._client.get_run(self._run()).data.metrics:
                 steps = [point.step for point in self._client.get_metric_history(self._run(), key)]
-                self._known_steps[key] = max(steps)
+                self._buffer.known_steps[key] = max(steps)
             return
         self.parent_id = os.environ.get(PARENT_VARIABLE) or self._session_parent(experiment)
         tags = {"mlflow.parentRunId": self.parent_id, "stage": self.stage, "kind": "stage"}
@@ -203,10 +193,10 @@ class StageTracker:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
             return str(found[0].info.run_id)
         tags = {"session": session, "door": "dvc"}
-        parent_id = _create_parent(self._client, experiment, self.tree, "dvc repro", tags)
+        parent_id = create_parent(self._client, experiment, self.tree, "dvc repro", tags)
         for skipped in STAGES[: STAGES.index(self.stage)]:
             if StageRecord.load(skipped, self.artifacts) is not None:
-                _link_skipped(self._client, experiment, parent_id, skipped, "cached", self.artifacts)
+                link_skipped(self._client, experiment, parent_id, skipped, "cached", self.artifacts)
         return parent_id
 
     def _finish(self, status: str) -> None:
@@ -246,23 +236,16 @@ class StageTracker:
             _log_now(self._client, self.parent_id, metrics)
 
     def _flush(self) -> None:
-        self._flushed_at = time.monotonic()
-        while self._buffer:
+        self._buffer.flushed_at = time.monotonic()
+        while self._buffer.points:
             if self._guard("send metrics", self._send) is None:
                 return
 
     def _send(self) -> int:
-        batch = self._buffer[:METRICS_LIMIT]
-        self._client.log_batch(self._run(), metrics=batch)
-        self._buffer = self._buffer[len(batch) :]
+        batch = self._buffer.points[:METRICS_LIMIT]
+        self._client.log_batch(self._run(), metrics=[Metric(*point) for point in batch])
+        del self._buffer.points[: len(batch)]
         return len(batch)
-
-    def _keep_unsent(self) -> None:
-        if self._buffer:
-            self.unsent_file.parent.mkdir(parents=True, exist_ok=True)
-            with self.unsent_file.open("a") as out:
-                out.writelines(json.dumps(dict(point)) + "\n" for point in self._buffer)
-            logger.warning("%d figures could not be sent to MLflow; kept in %s", len(self._buffer), self.unsent_file)
 
     def _guard(self, what: str, action: Callable[[], Result]) -> Result | None:
         """Run an MLflow call; on failure say so once, remember it, and pause tracking instead of training."""
@@ -280,56 +263,19 @@ class StageTracker:
             return None
 
 
-class Lineage:
-    """The parent run of one flow: its stages are its children, those that DVC skipped included.
-
-    Tracking trouble leaves run_id None or the picture incomplete, and says so; it never stops the flow.
-    """
-
-    def __init__(self, tree: Mapping[str, Any], *, name: str, tags: Mapping[str, str], root: Path) -> None:
-        self.tree, self.name, self.tags, self.artifacts = tree, name, tags, root / ARTIFACTS
-        self.run_id: str | None = None
-
-    def __enter__(self) -> "Lineage":
-        try:
-            client, experiment = connect()
-            self.run_id = _create_parent(client, experiment, self.tree, self.name, self.tags)
-        except Exception as error:  # see StageTracker._guard
-            logger.warning("tracking: the lineage has no parent run: %s", error)
-        return self
-
-    def link(self, stage: str, state: str) -> None:
-        """Show a stage that DVC did not run: its figures, and a child that points to the run that made them."""
-        if self.run_id is None:
-            return
-        try:
-            _link_skipped(*connect(), self.run_id, stage, state, self.artifacts)
-        except Exception as error:  # see StageTracker._guard
-            logger.warning("tracking: %s could not be linked: %s", stage, error)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.run_id is None:
-            return
-        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
-        try:
-            connect()[0].set_terminated(self.run_id, status)
-        except Exception as failure:  # see StageTracker._guard
-            logger.warning("tracking: the parent run could not be closed: %s", failure)
-
-
-def _create_parent(
+def create_parent(
     client: MlflowClient, experiment: str, tree: Mapping[str, Any], name: str, tags: Mapping[str, str]
 ) -> str:
+    """Start the run of a lineage, with its parameters and data version; its run id."""
     run = client.create_run(experiment, run_name=name, tags={"kind": "lineage", **version_tags("lineage"), **tags})
     _log_inputs(client, run.info.run_id, tree)
     return str(run.info.run_id)
 
 
-def _link_skipped(
+def link_skipped(
     client: MlflowClient, experiment: str, parent_id: str, stage: str, state: str, artifacts: Path
 ) -> None:
+    """Show a stage that DVC did not run: its figures, and a child that points to the run that made them."""
     record = StageRecord.load(stage, artifacts)
     figures = read_metrics(stage, artifacts)
     source = (record.run_id if record else None) or "untracked"

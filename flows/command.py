@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from components.params import ParamsError
 from flows.road import StageFailed
@@ -28,7 +28,8 @@ def trigger(flow: Callable[..., dict[str, str]], description: str | None, *, who
     os.environ.setdefault("DO_NOT_TRACK", "true")
     threading.Thread(target=_warm_up, daemon=True).start()
     try:
-        with temporary_settings(_server()):
+        # A heartbeat would cost every flow a second at its end; the next flow finds out who died (road.reconcile).
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **_server()}):
             outcomes = flow(**options)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the last checkpoint")

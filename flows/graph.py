@@ -3,17 +3,25 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import networkx
-from dvc.repo import Repo
-from dvc.stage import PipelineStage
 
 from flows.workspace import Workspace
 
 
+def _open(root: Path) -> Any:
+    """The DVC repository at a folder; dvc is imported at first use, which passes while Prefect's server starts."""
+    from dvc.repo import Repo  # noqa: PLC0415
+
+    return Repo(str(root))
+
+
 def stage_graph(root: Path) -> "networkx.DiGraph[str]":
     """Stage names with an edge from each stage to every stage that uses its outputs."""
-    with Repo(str(root)) as repo:
+    from dvc.stage import PipelineStage  # noqa: PLC0415 (as in _open)
+
+    with _open(root) as repo:
         graph = repo.index.graph  # edges point from a stage to what it depends on
         named: networkx.DiGraph[str] = networkx.DiGraph()
         for stage in graph.nodes:
@@ -40,13 +48,13 @@ def select(graph: "networkx.DiGraph[str]", *, until: str | None, start: str | No
 
 def stale_stages(root: Path) -> set[str]:
     """Stages that DVC would not skip, judged by their present inputs, parameters and outputs."""
-    with Repo(str(root)) as repo:
+    with _open(root) as repo:
         return {name.split(":")[-1] for name in repo.status()}
 
 
 def has_remote(root: Path) -> bool:
     """Whether a default DVC remote is configured."""
-    with Repo(str(root)) as repo:
+    with _open(root) as repo:
         return bool(repo.config["core"].get("remote"))
 
 

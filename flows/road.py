@@ -10,9 +10,9 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
-from components import tracking
 from components.lineage import process_identity
 from flows.graph import dvc, select, stage_graph, stale_stages
+from flows.parent_run import Lineage, tracking
 from flows.stage_task import ingest, reproduce
 from flows.workspace import Workspace, open_workspace, refresh
 
@@ -61,7 +61,7 @@ def _walk(workspace: Workspace, stages: Sequence[str], force: set[str]) -> dict[
         "door": "prefect",
         "workspace": workspace.root.name if workspace.is_variant else "repository",
     }
-    with tracking.Lineage(workspace.tree, name=flow_run.name or "lineage", tags=tags, root=workspace.root) as parent:
+    with Lineage(workspace.tree, name=flow_run.name or "lineage", tags=tags, root=workspace.root) as parent:
         outcomes: dict[str, str] = {}
         anything_ran = False
         for stage in stages:
@@ -89,7 +89,7 @@ def _outcome(stage: str, state: Any) -> str:
 
 def _reconcile() -> None:
     """A flow that was killed outright could not say so: tell MLflow and Prefect that it is gone."""
-    for lost in tracking.reconcile():
+    for lost in tracking().reconcile():
         with get_client(sync_client=True) as client:
             try:
                 client.set_flow_run_state(UUID(lost), Crashed(message="the flow's process is gone"), force=True)

@@ -18,6 +18,8 @@ END = "<|end|>"
 ROLE_MARKERS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
 SPECIAL_TOKENS = (ENDOFTEXT, PAD, END, *ROLE_MARKERS.values())
 
+TURNS_KEPT = 10_000
+
 Messages = Sequence[dict[str, str]]
 
 
@@ -42,6 +44,7 @@ class ChatTokenizer:
         self.endoftext, self.pad, self.end = (known[token] for token in (ENDOFTEXT, PAD, END))
         self.role_ids = {role: known[marker] for role, marker in ROLE_MARKERS.items()}
         self.special_ids = frozenset(known.values())
+        self._turns: dict[tuple[str, str], list[int]] = {}
 
     @classmethod
     def load(cls, path: Path) -> "ChatTokenizer":
@@ -72,6 +75,15 @@ class ChatTokenizer:
             mask += [False] + [spoken] * (len(text) + len(tail))
         return EncodedChat(ids, mask)
 
+    def _turn_ids(self, role: str, content: str) -> list[int]:
+        """Ids of one message; kept, since every place where the assistant answers sees the turns before it again."""
+        key = (role, content)
+        if key not in self._turns:
+            if len(self._turns) >= TURNS_KEPT:
+                self._turns.clear()
+            self._turns[key] = self.encode_chat([{"role": role, "content": content}]).input_ids
+        return self._turns[key]
+
     def encode_prompt(self, messages: Messages, *, max_tokens: int) -> list[int]:
         """Encode a conversation up to the point where the assistant speaks, within max_tokens.
 
@@ -84,7 +96,7 @@ class ChatTokenizer:
         kept: list[int] = []
         budget = max_tokens - len(opening) - len(cue)
         for message in reversed(messages[len(system) :]):
-            turn = self.encode_chat([message]).input_ids
+            turn = self._turn_ids(message["role"], message["content"])
             if len(kept) + len(turn) > budget:
                 break
             kept = turn + kept

@@ -107,6 +107,13 @@ def split_of(name: str, params: Prepare) -> str:
     return "validation" if coin < params.test_fraction + params.validation_fraction else "train"
 
 
+def prompt_use_of(name: str, params: Prepare) -> str:
+    """What a prompt that the user brought serves for, by the hash of its id."""
+    if split_of(name, params) == "test":
+        return "evaluate"
+    return "compare" if hash_fraction(name, "role") < 0.5 else "ppo"
+
+
 def role_of(name: str, split: str, params: Prepare) -> str:
     """What a conversation serves for after pretraining: demonstrations, or prompts for one of three uses."""
     if split != "train":

@@ -32,6 +32,10 @@ class PromptPool:
             else:
                 self._add_prompts(name, messages, role)
 
+    def add_brought(self, prompt: Prompt, use: str) -> None:
+        """Take in a prompt that the user brought as one."""
+        self.prompts[use].setdefault(self._digest(as_chat(prompt.messages)), prompt)
+
     def _add_prompts(self, name: str, messages: Messages, use: str) -> None:
         cuts = sorted(self._cuts(messages), key=lambda cut: hash_fraction(f"{name}:{cut[0]}", "cut"))
         for end, digest in cuts[: self.per_conversation]:

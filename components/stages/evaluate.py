@@ -134,7 +134,8 @@ def _text_loss(stage: Stage, model: GPT) -> dict[str, float]:
         with autocast(stage.params.compute.precision, windows.device):
             return next_token_loss(model.logits(model(windows[:, :-1])), windows[:, 1:])
 
-    nats = token_file_loss(loss, tokens, batch_size=TEXT_BATCH)
+    max_batches = max(1, stage.params.evaluate.text_windows // TEXT_BATCH)
+    nats = token_file_loss(loss, tokens, batch_size=TEXT_BATCH, max_batches=max_batches)
     return {
         "test_loss": nats,
         "test_bits_per_byte": bits_per_byte(nats * tokens.meta.tokens, tokens.meta.bytes),

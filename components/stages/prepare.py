@@ -13,9 +13,17 @@ from pathlib import Path
 import pandas as pd
 
 from components.data.chat import ChatTokenizer
-from components.data.corpus import SPLITS, CorpusReport, read_shards, role_of
+from components.data.corpus import SPLITS, CorpusReport, prompt_use_of, read_shards, role_of
 from components.data.prompts import PromptPool
-from components.data.records import Comparison, Demonstration, RecordError, as_message, read_records, write_records
+from components.data.records import (
+    Comparison,
+    Demonstration,
+    Prompt,
+    RecordError,
+    as_message,
+    read_records,
+    write_records,
+)
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileMeta, TokenFileWriter
 from components.progress import Progress
@@ -87,6 +95,9 @@ def _export_conversations(stage: Stage, shards: list[Path], chat: ChatTokenizer,
     for shard in shards:
         frame = _conversations(shard, stage)
         pool.add(frame)
+    for path in sorted(DATA.glob("prompts/*.jsonl")):
+        for prompt in read_records(path, Prompt):
+            pool.add_brought(prompt, prompt_use_of(prompt.id, params))
     prompts = pool.resolve()
     report.dropped.update(pool.dropped)
     for use, found in prompts.items():

@@ -4,7 +4,6 @@ Reads the token files of prepare, writes `artifacts/pretrain/model/` and registe
 measured in bits per byte, which does not depend on the tokenizer.
 """
 
-import math
 from pathlib import Path
 
 import torch
@@ -81,12 +80,11 @@ def pretrain(stage: Stage) -> None:
         validate_every=params.pretrain.validation_interval,
     )
     model: GPT = module.network  # type: ignore[assignment]
-    test = TokenFile(TOKENS / "test.bin", context_length=config.context_length)
-    bits = token_file_bits_per_byte(module.compiled_loss, test, batch_size=params.pretrain.batch_size)
+    final = module.validate()
     stage.metrics |= {
         "parameters": count_parameters(model),
         "train_tokens": params.pretrain.max_steps * params.pretrain.batch_size * config.context_length,
-        "test": {"bits_per_byte": bits, "loss_at_chance": math.log(config.vocab_size)},
+        "validation": {"bits_per_byte": final["validation/bits_per_byte"]},
     }
     save_model(stage.path("model"), model, TOKENIZER)
     stage.tracker.register_model(stage.path("model"))

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,3 +127,5 @@ def _die_with_parent() -> None:
 def _quiet_libraries() -> None:
     for noisy in ("lightning", "lightning.pytorch", "mlflow", "matplotlib", "httpx", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for module in ("lightning", "mlflow"):
+        warnings.filterwarnings("ignore", module=module)

@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 
 from components import tracking
 from components.lineage import process_identity
-from components.tracking import Lineage, StageTracker, connect, reconcile
+from components.tracking import StageTracker, connect, reconcile
+from flows.parent_run import Lineage
 
 
 @pytest.fixture

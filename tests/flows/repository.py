@@ -47,6 +47,7 @@ TINY = {
     "ppo.pretrain_batch_size": 2,
     "ppo.checkpoint_interval": 1,
     "evaluate.num_prompts": 16,
+    "evaluate.text_windows": 64,
 }
 WORDS = tuple("the a dog cat house sea runs likes blue warm today hello you are nice what do think fine thanks".split())
 
