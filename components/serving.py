@@ -33,6 +33,7 @@ class ChatModel:
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield the reply piece by piece; the pieces joined are the reply."""
+        max_new_tokens = min(max_new_tokens, self.model.config.context_length // 2)  # leave room for what was said
         room = self.model.config.context_length - max_new_tokens
         prompt = self.tokenizer.encode_prompt([dict(message) for message in messages], max_tokens=room)
         steps = sample_steps(

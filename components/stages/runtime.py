@@ -1,7 +1,6 @@
 """What every stage does around its work: read parameters, survive signals, resume, track, publish results."""
 
 import argparse
-import ctypes
 import hashlib
 import json
 import logging
@@ -10,6 +9,7 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from components import schema
 from components.data.digests import file_md5, folder_md5
 from components.data.records import RecordError
 from components.data.sources import SourceError
-from components.lineage import flatten
+from components.lineage import flatten, is_alive, process_identity, process_session
 from components.tracking import StageTracker
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
     ).parse_args()
     logging.basicConfig(level=logging.INFO, format=f"[{name}] %(message)s", stream=sys.stdout)
     _quiet_libraries()
-    _die_with_parent()
+    _die_with_session()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _run(name, work)
@@ -118,10 +118,21 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _die_with_parent() -> None:
-    """On Linux, be told to stop when the process that started this one is gone, so that no orphan writes outputs."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _die_with_session() -> None:
+    """Stop when the `dvc` above this process is gone, so that no orphan goes on training and writing outputs.
+
+    A thread looks once a second: the kernel can tell of a parent's death, but the parent is a shell that survives.
+    """
+    session = process_session()
+    if session == process_identity():
+        return
+
+    def watch() -> None:
+        while is_alive(session):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)  # nothing is lost: checkpoints are whole, and a library may hold SIGTERM
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _quiet_libraries() -> None:
