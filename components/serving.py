@@ -98,20 +98,37 @@ def _conversations(model_input: Any) -> tuple[list[list[Message]], bool]:
     Raises:
         ValueError: the input has none of these forms.
     """
-    if hasattr(model_input, "to_dict"):
-        model_input = model_input.to_dict(orient="records")
-        if model_input and "messages" in model_input[0]:
-            model_input = [row["messages"] for row in model_input]
-    if isinstance(model_input, Mapping):
-        model_input = model_input.get("messages")
-    if hasattr(model_input, "tolist"):
-        model_input = model_input.tolist()
-    if isinstance(model_input, list | tuple) and model_input:
-        if all(isinstance(message, Mapping) and {"role", "content"} <= message.keys() for message in model_input):
-            return [list(model_input)], True
-        if all(isinstance(chat, list | tuple) for chat in model_input):
-            return [list(chat) for chat in model_input], False
+    plain = _plain(model_input)
+    if isinstance(plain, list) and plain and all(isinstance(row, Mapping) and "messages" in row for row in plain):
+        plain = [row["messages"] for row in plain]
+        plain = plain[0] if len(plain) == 1 else plain
+    if isinstance(plain, Mapping):
+        plain = plain.get("messages")
+    while isinstance(plain, list) and len(plain) == 1 and isinstance(plain[0], list):
+        (plain,) = plain
+    if isinstance(plain, list) and plain:
+        if all(isinstance(message, Mapping) and {"role", "content"} <= message.keys() for message in plain):
+            return [plain], True
+        if all(isinstance(chat, list) for chat in plain):
+            return plain, False
     raise ValueError('expected chat messages: [{"role": "user", "content": "..."}], or a list of such lists')
+
+
+def _plain(value: Any) -> Any:
+    """Frames and arrays, in which a server may wrap even a single text, as lists, dicts and texts."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict(orient="records")
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {
+            key: _alone(_plain(item)) if key in {"role", "content"} else _plain(item) for key, item in value.items()
+        }
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _alone(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _load_pyfunc(path: str) -> ChatModel | RewardModel:

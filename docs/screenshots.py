@@ -1,6 +1,6 @@
 """Pictures of the MLflow pages of this repository's runs, taken in a real browser.
 
-    python docs/screenshots.py [--out docs/screenshots]
+    python -m docs.screenshots [--out docs/screenshots]
 
 Needs Chromium (Debian: `apt-get install chromium`) and at least two finished lineages to compare.
 """
