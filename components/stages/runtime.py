@@ -25,7 +25,7 @@ from components.data.digests import file_md5, folder_md5
 from components.data.records import RecordError
 from components.data.sources import SourceError
 from components.lineage import flatten, is_alive, process_identity, process_session
-from components.tracking import StageTracker
+from components.tracking import PARENT_VARIABLE, StageTracker
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,8 @@ def _die_with_session() -> None:
     """
     session = process_session()
     if session == process_identity():
+        if not {PARENT_VARIABLE, "DVC_STAGE"}.isdisjoint(os.environ):  # killed while this process was still importing
+            raise SystemExit("the command that started this stage is gone")
         return
 
     def watch() -> None:
