@@ -32,4 +32,4 @@ def _failure(gate: Gate, value: float | None) -> str | None:
 
 def verdicts(gates: Gates, metrics: Mapping[str, Any]) -> dict[str, list[str]]:
     """For each stage with gates, what failed; an empty list is a pass."""
-    return {stage: failures(getattr(gates, stage), metrics) for stage in ("pretrain", "sft", "reward", "ppo")}
+    return {stage: failures(getattr(gates, stage), metrics) for stage in vars(gates)}

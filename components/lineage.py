@@ -15,13 +15,15 @@ from components.data.digests import file_md5, recorded_md5
 ARTIFACTS = Path("artifacts")
 POINTER = Path("data.dvc")
 TOKENIZER = ARTIFACTS / "prepare" / "tokenizer.json"
-STAGES = ("prepare", "pretrain", "sft", "compare", "reward", "ppo", "evaluate")
+STAGES = ("prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate")
 # stage -> the stages whose models it starts from or uses
 PARENTS = {
     "pretrain": (),
     "sft": ("pretrain",),
     "reward": ("sft",),
     "ppo": ("sft", "reward"),
+    "dpo": ("sft",),
+    "feedme": ("sft",),
 }
 
 

@@ -2,18 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from components import schema_rl as rl
 from components.models.sizes import parse_size
-
-STRICT = ConfigDict(extra="forbid", strict=True)
-
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+from components.schema_base import STRICT, Count, NonNegative, OpenFraction, Optimizer, Positive
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -95,34 +89,11 @@ class Model:
 class Compute:
     """How the arithmetic is done. Part of every training stage's identity, since it changes the numbers."""
 
-    precision: Literal["32-true", "bf16-mixed"]
+    precision: Literal["auto", "32-true", "bf16-mixed"]
     compile: bool
     accelerator: str
     devices: Count
     strategy: str
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Optimizer:
-    """AdamW for all weights, or Muon for the matrices and AdamW for the rest."""
-
-    name: Literal["adamw", "muon"]
-    learning_rate: Positive
-    matrix_learning_rate: NonNegative
-    weight_decay: NonNegative
-    gradient_clip: Positive
-    warmup_steps: Annotated[int, Field(ge=0)]
-    decay: Literal["constant", "linear", "cosine"]
-    decay_fraction: Fraction
-    final_fraction: Fraction
-
-    @model_validator(mode="after")
-    def _rates_are_used(self) -> "Optimizer":
-        if (self.name == "muon") != (self.matrix_learning_rate > 0):
-            raise ValueError("matrix_learning_rate is Muon's: positive with muon, 0 with adamw")
-        if (self.decay == "constant") != (self.decay_fraction == 0):
-            raise ValueError("decay_fraction is 0 with a constant schedule and positive with any other")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -189,9 +160,33 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class RankingObjective:
+    """All pairs of a prompt's replies are one batch element (InstructGPT, equation 1)."""
+
+    kind: Literal["ranking"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PairwiseObjective:
+    """Every pair is a batch element of its own, in shuffled order; a batch has `prompts_per_batch` pairs."""
+
+    kind: Literal["pairwise"]
+    margin: NonNegative
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class BestOfKObjective:
+    """Only which reply is the best counts (Ziegler et al. 2019)."""
+
+    kind: Literal["best_of_k"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Reward:
     """Training the reward model on rankings."""
 
+    objective: Annotated[RankingObjective | PairwiseObjective | BestOfKObjective, Field(discriminator="kind")]
+    normalisation: Literal["bias", "gain_and_bias"]
     epochs: Count
     prompts_per_batch: Count
     checkpoint_interval: Count
@@ -202,27 +197,56 @@ class Reward:
 class Ppo:
     """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
 
+    algorithm: Annotated[rl.ActorCritic | rl.Grpo | rl.Rloo, Field(discriminator="kind")]
+    reward: Annotated[rl.ModelReward | rl.GoldReward | rl.VerifierReward, Field(discriminator="kind")]
     iterations: Count
     rollout_batch_size: Count
     minibatch_size: Count
+    microbatch_size: Count
     inner_epochs: Count
     clip_ratio: Positive
-    value_clip: Positive
     kl_coef: NonNegative
-    discount: Fraction
-    gae_lambda: Fraction
+    kl_estimator: Literal["k1", "k2", "k3", "exact"]
+    kl_control: Annotated[rl.FixedKl | rl.ZieglerKl | rl.SchulmanKl, Field(discriminator="kind")]
+    whiten_rewards: bool
     unended_score: float
-    pretrain_coef: NonNegative
+    pretraining_mix: Annotated[rl.CoefficientMix | rl.GradientRatioMix, Field(discriminator="kind")]
     pretrain_batch_size: Count
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    stops: rl.Stops
     checkpoint_interval: Count
     policy: Optimizer
-    value: Optimizer
 
     @model_validator(mode="after")
-    def _minibatches_divide(self) -> "Ppo":
-        if self.rollout_batch_size % self.minibatch_size:
-            raise ValueError("rollout_batch_size must be a multiple of minibatch_size")
+    def _sizes_divide(self) -> "Ppo":
+        if self.rollout_batch_size % self.minibatch_size or self.minibatch_size % self.microbatch_size:
+            raise ValueError("rollout_batch_size must be a multiple of minibatch_size, and that of microbatch_size")
+        if self.rollout_batch_size % self.algorithm.replies_per_prompt:
+            raise ValueError("rollout_batch_size must be a multiple of algorithm.replies_per_prompt")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Dpo:
+    """Direct preference optimisation on the comparisons; a batch has `prompts_per_batch` rankings."""
+
+    beta: Positive
+    max_steps: Count
+    prompts_per_batch: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Feedme:
+    """Fine-tuning on the best-ranked replies; a batch is `batch_size` rows."""
+
+    max_steps: Count
+    batch_size: Count
+    validation_interval: Count
+    validation_batches: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -258,6 +282,8 @@ class Gates:
     sft: tuple[Gate, ...]
     reward: tuple[Gate, ...]
     ppo: tuple[Gate, ...]
+    dpo: tuple[Gate, ...]
+    feedme: tuple[Gate, ...]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -275,6 +301,8 @@ class Params:
     compare: Compare
     reward: Reward
     ppo: Ppo
+    dpo: Dpo
+    feedme: Feedme
     evaluate: Evaluate
     gates: Gates
     presets: dict[str, dict[str, Any]]

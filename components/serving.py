@@ -11,7 +11,8 @@ import torch
 
 from components.checkpoints import load_gpt, load_scalar, load_tokenizer, model_kind
 from components.data.sequences import pack
-from components.models.generation import Sampling, sample_steps
+from components.losses.sampling import Sampling
+from components.models.generation import sample_steps, uniforms
 
 Message = Mapping[str, str]
 
@@ -40,8 +41,7 @@ class ChatModel:
             self.model,
             [prompt],
             sampling=Sampling(temperature, top_k, top_p),
-            max_new_tokens=max_new_tokens,
-            generator=torch.Generator().manual_seed(seed),
+            uniform=uniforms(1, max_new_tokens, seed=(seed,)),
         )
         ids: list[int] = []
         shown = ""

@@ -263,6 +263,22 @@ class StageTracker:
             return None
 
 
+class SilentTracker(StageTracker):
+    """Tracks nothing: for the helper processes of data-parallel training, whose figures the first process logs."""
+
+    def __enter__(self) -> "SilentTracker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        return
+
+    def _guard(self, what: str, action: Callable[[], Result]) -> Result | None:
+        return None
+
+
 def create_parent(
     client: MlflowClient, experiment: str, tree: Mapping[str, Any], name: str, tags: Mapping[str, str]
 ) -> str:

@@ -1,4 +1,4 @@
-"""The whole road as one flow: ingest, prepare, pretrain, sft, compare, reward, ppo, evaluate.
+"""The whole road as one flow: ingest, prepare, pretrain, sft, compare, reward, ppo, dpo, feedme, evaluate.
 
 python -m flows.lineage                                    # bring everything up to date
 python -m flows.lineage --preset smoke                     # the same road in two minutes

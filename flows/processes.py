@@ -29,7 +29,7 @@ def run_streaming(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], 
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=_die_with_parent,
+        preexec_fn=_prepare_child,
     )
     assert process.stdout is not None
     try:
@@ -63,6 +63,7 @@ def _group_alive(group: int) -> bool:
     return True
 
 
-def _die_with_parent() -> None:
+def _prepare_child() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in a script's background jobs
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

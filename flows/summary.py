@@ -11,7 +11,8 @@ from rich.table import Table
 from components.lineage import ARTIFACTS, StageRecord
 from flows.workspace import open_workspace
 
-MODELS = {"pretrain": "base", "sft": "SFT", "ppo": "PPO"}
+ALIGNED = {"ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
+MODELS = {"pretrain": "base", "sft": "SFT"} | ALIGNED
 SHOWN_REPLIES = 5
 
 
@@ -24,6 +25,7 @@ def print_summary(outcomes: Mapping[str, str], preset: str, overrides: Mapping[s
     if "evaluate" in outcomes:
         metrics = json.loads((artifacts / "evaluate" / "metrics.json").read_text())
         console.print(_results(metrics))
+        console.print(_alignment(metrics))
         console.print(_replies(artifacts / "evaluate" / "replies.jsonl"))
         console.print(
             f"Report:      {(artifacts / 'evaluate' / 'report.html').relative_to(Path.cwd())}", highlight=False
@@ -50,16 +52,22 @@ def _stages(outcomes: Mapping[str, str], artifacts: Path) -> Table:
 
 
 def _results(metrics: Mapping[str, Any]) -> Table:
-    reward, ppo = metrics["reward"], metrics["ppo"]
+    reward = metrics["reward"]
     ceiling = f" (ceiling {reward['label_ceiling']:.3f})" if "label_ceiling" in reward else ""
     table = Table("figure", "value", title=f"Results on {metrics['prompts']} held-out prompts, seed {metrics['seed']}")
     table.add_row("base model, test bits per byte", f"{metrics['pretrain']['test_bits_per_byte']:.3f}")
     table.add_row("reward model, held-out pair accuracy", f"{reward['test_pair_accuracy']:.3f}{ceiling}")
-    low, high = ppo["gold_win_rate_low"], ppo["gold_win_rate_high"]
-    table.add_row("PPO beats SFT by gold score", f"{ppo['gold_win_rate']:.1%} [{low:.1%}, {high:.1%}]")
-    table.add_row("KL(PPO, SFT)", f"{ppo['kl']:.2f} nats a reply")
-    table.add_row("loss on pretraining text, SFT to PPO", f"{ppo['pretrain_loss_increase']:+.2%}")
-    table.add_row("PPO replies that end by themselves", f"{ppo['ended_share']:.1%}")
+    return table
+
+
+def _alignment(metrics: Mapping[str, Any]) -> Table:
+    table = Table("", "wins over SFT", "KL, nats a reply", "loss on plain text", "replies that end", title="Alignment")
+    for name, title in ALIGNED.items():
+        own = metrics[name]
+        wins = f"{own['gold_win_rate']:.1%} [{own['gold_win_rate_low']:.1%}, {own['gold_win_rate_high']:.1%}]"
+        table.add_row(
+            title, wins, f"{own['kl']:.2f}", f"{own['pretrain_loss_increase']:+.2%}", f"{own['ended_share']:.1%}"
+        )
     return table
 
 

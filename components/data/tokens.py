@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.data.order import epoch_rows
-
 
 @dataclass(frozen=True)
 class TokenFileMeta:
@@ -65,7 +63,3 @@ class TokenFile:
         starts = [index * self.context_length for index in indices]
         rows = [self.ids[start : start + self.context_length + 1] for start in starts]
         return torch.from_numpy(np.stack(rows).astype(np.int64))
-
-    def training_batch(self, step: int, *, batch_size: int, seed: int) -> Tensor:
-        """The batch of a step, [B, T + 1]: windows without replacement until an epoch ends, then reshuffled."""
-        return self.windows(epoch_rows(step, batch_size=batch_size, num_rows=self.num_windows, seed=seed))

@@ -19,8 +19,11 @@ CURVES = (
     ("ppo_kl", "ppo", ("rollout/kl_per_reply",), "KL to SFT (nats a reply)"),
     ("ppo_ended", "ppo", ("rollout/ended_share",), "share of replies that end"),
     ("ppo_length", "ppo", ("rollout/response_tokens",), "tokens a reply"),
+    ("dpo", "dpo", ("train/pair_accuracy",), "pairs ordered rightly"),
+    ("feedme", "feedme", ("train/loss", "validation/loss"), "loss (nats a token of a best reply)"),
 )
-MODELS = ("pretrain", "sft", "ppo")
+ALIGNED = {"ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
+MODELS = ("pretrain", "sft", *ALIGNED)
 ROWS = (
     ("test_bits_per_byte", "test bits per byte"),
     ("gold_score", "gold score"),
@@ -52,9 +55,11 @@ def write_report(
     for name, stage, columns, label in CURVES:
         history = pd.read_csv(artifacts / stage / "history.csv")
         _curve(history, [column for column in columns if column in history], label, stage, plots / f"{name}.png")
+    _calibration(pd.read_csv(artifacts / "reward" / "calibration.csv"), plots / "calibration.png")
     _gold_histogram(replies, plots / "gold.png")
     sections = [
-        ("What alignment gained and cost", headline_table(metrics)),
+        ("The road", headline_table(metrics)),
+        ("What alignment gained and cost", alignment_table(metrics)),
         ("The models side by side", models_table(metrics)),
         ("Gates", gates_table(gates)),
         ("Replies to held-out prompts", replies_table(replies[:samples])),
@@ -64,8 +69,8 @@ def write_report(
 
 
 def headline_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """The figures a lineage is judged by."""
-    ppo, reward = metrics["ppo"], metrics["reward"]
+    """The figures of the stages before alignment."""
+    reward = metrics["reward"]
     ceiling = f" of a ceiling of {reward['label_ceiling']:.3f}" if "label_ceiling" in reward else ""
     rows = [
         ("base model, test bits per byte", f"{metrics['pretrain']['test_bits_per_byte']:.3f}"),
@@ -74,16 +79,25 @@ def headline_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
             f"{reward['test_pair_accuracy']:.3f} [{reward['test_pair_accuracy_low']:.3f}, "
             f"{reward['test_pair_accuracy_high']:.3f}]{ceiling}",
         ),
-        (
-            "PPO beats SFT by gold score",
-            f"{ppo['gold_win_rate']:.1%} [{ppo['gold_win_rate_low']:.1%}, {ppo['gold_win_rate_high']:.1%}] "
-            f"of {metrics['prompts']} prompts",
-        ),
-        ("KL(PPO, SFT), nats a reply", f"{ppo['kl']:.2f}"),
-        ("loss on pretraining text, SFT to PPO", f"{ppo['pretrain_loss_increase']:+.2%}"),
-        ("PPO replies that end by themselves", f"{ppo['ended_share']:.1%}"),
+        ("reward model, expected calibration error", f"{reward['test_calibration_error']:.3f}"),
     ]
     return pd.DataFrame(rows, columns=["figure", "value"])
+
+
+def alignment_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """Each way of alignment against the SFT model, one row a way."""
+    rows = [
+        (
+            title,
+            f"{own['gold_win_rate']:.1%} [{own['gold_win_rate_low']:.1%}, {own['gold_win_rate_high']:.1%}]",
+            f"{own['kl']:.2f}",
+            f"{own['pretrain_loss_increase']:+.2%}",
+            f"{own['ended_share']:.1%}",
+        )
+        for title, own in ((title, metrics[name]) for name, title in ALIGNED.items())
+    ]
+    wins = f"wins over SFT by gold score, {metrics['prompts']} prompts"
+    return pd.DataFrame(rows, columns=["", wins, "KL to SFT, nats a reply", "loss on plain text", "replies that end"])
 
 
 def models_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
@@ -115,6 +129,17 @@ def _curve(history: pd.DataFrame, columns: Sequence[str], label: str, title: str
     axes.set(xlabel="step", ylabel=label, title=title)
     if len(columns) > 1:
         axes.legend()
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _calibration(curve: pd.DataFrame, path: Path) -> None:
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0.5, 1], [0.5, 1], color="grey", linewidth=0.8, label="calibrated")
+    axes.plot(curve["confidence"], curve["accuracy"], marker="o", linewidth=1.2, label="reward model")
+    axes.set(xlabel="confidence", ylabel="pairs ordered rightly", title="calibration on held-out pairs")
+    axes.legend()
     axes.grid(alpha=0.3)
     _save(figure, path)
 

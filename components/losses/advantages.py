@@ -1,4 +1,4 @@
-"""From scores to advantages: the KL-shaped reward of RLHF and generalised advantage estimation."""
+"""From scores to advantages: the KL-shaped reward of RLHF, generalised advantage estimation, and group baselines."""
 
 from typing import NamedTuple
 
@@ -15,20 +15,18 @@ class Advantages(NamedTuple):
     returns: Tensor
 
 
-def shaped_rewards(
-    scores: Tensor, logprobs: Tensor, reference_logprobs: Tensor, response_mask: Tensor, *, kl_coef: float
-) -> Tensor:
-    """Per-token rewards, [B, R]: -kl_coef * (log pi - log pi_ref), plus the score at the last sampled token.
+def shaped_rewards(scores: Tensor, kl: Tensor, response_mask: Tensor, *, kl_coef: float) -> Tensor:
+    """Per-token rewards, [B, R]: -kl_coef * KL of the token, plus the score at the last sampled token.
 
     InstructGPT (arXiv:2203.02155), equation 2, as rewards of a bandit whose episode is one reply.
 
     Args:
         scores: reward of each whole reply, [B].
-        logprobs: of the sampled tokens under the policy that sampled them, [B, R].
-        reference_logprobs: of the same tokens under the SFT model, [B, R].
+        kl: estimate of KL(pi, pi_ref) at each sampled token, such as log pi - log pi_ref (k1), [B, R].
         response_mask: True on sampled tokens, the end marker included, [B, R].
+        kl_coef: reward units a nat.
     """
-    rewards = -kl_coef * (logprobs - reference_logprobs) * response_mask
+    rewards = -kl_coef * kl * response_mask
     return rewards.scatter_add(1, last_index(response_mask)[:, None], scores[:, None])
 
 
@@ -54,3 +52,29 @@ def generalized_advantages(
         columns.append(next_advantage)
     advantages = torch.stack(columns[::-1], dim=1)
     return Advantages(advantages, advantages + values)
+
+
+def leave_one_out_advantages(returns: Tensor, *, group_size: int) -> Tensor:
+    """RLOO (arXiv:2402.14740, equation 8): each reply's return less the mean of the others to the same prompt.
+
+    Args:
+        returns: of whole replies, [B], the replies to one prompt next to each other.
+        group_size: replies a prompt, 2 or more.
+
+    Returns:
+        One advantage a reply, [B].
+    """
+    groups = returns.view(-1, group_size)
+    others = (groups.sum(dim=1, keepdim=True) - groups) / (group_size - 1)
+    return (groups - others).flatten()
+
+
+def group_normalized_advantages(returns: Tensor, *, group_size: int) -> Tensor:
+    """GRPO (arXiv:2402.03300, section 4.1.2): (return - mean) / std over the replies to the same prompt.
+
+    Arguments and result as in `leave_one_out_advantages`. A group whose replies are all worth the same teaches
+    nothing: 1e-4 is added to the standard deviation, and the advantages are 0.
+    """
+    groups = returns.view(-1, group_size)
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    return (centred / (groups.std(dim=1, keepdim=True) + 1e-4)).flatten()

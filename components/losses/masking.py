@@ -1,23 +1,40 @@
 """Means over the positions that count. Every loss and every metric of a ragged batch goes through here."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values where mask is True, a scalar; 0 where nothing counts."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+Total = Callable[[Tensor], Tensor]
+"""Sums a tensor over all processes that share a batch."""
 
 
-def whiten(values: Tensor, mask: Tensor) -> Tensor:
-    """Shift and scale so that the counted values have mean 0 and variance 1; 0 elsewhere.
+def alone(value: Tensor) -> Tensor:
+    """The total over processes when there is one process."""
+    return value
 
-    Ziegler et al. 2019 (arXiv:1909.08593), released code `utils/core.py`: `(x - mean) * rsqrt(var + 1e-8)`.
-    Differences: the moments are of the counted positions only.
+
+def masked_mean(values: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
+    """Sum of values where mask is True over how many count, a scalar; 0 where nothing counts.
+
+    `count` is given when the batch is a part of a larger one (a micro-batch, one process's rows): dividing every
+    part by the count of the whole makes the parts' sum the mean of the whole, however it was cut.
     """
-    mean = masked_mean(values, mask)
-    variance = masked_mean((values - mean) ** 2, mask)
-    return (values - mean) * torch.rsqrt(variance + 1e-8) * mask
+    count = mask.sum() if count is None else count
+    return (values * mask).sum() / count.clamp(min=1)
+
+
+def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True, total: Total = alone) -> Tensor:
+    """Scale so that the counted values have variance 1, and shift their mean to 0 unless told not to; 0 elsewhere.
+
+    Ziegler et al. 2019 (arXiv:1909.08593), released code `utils/core.py`: `(x - mean) * rsqrt(var + 1e-8)`, plus the
+    mean when it is not to be shifted. Differences: the moments are of the counted positions only, of all processes.
+    """
+    count = total(mask.sum()).clamp(min=1)
+    mean = total((values * mask).sum()) / count
+    variance = total(((values - mean) ** 2 * mask).sum()) / count
+    white = (values - mean) * torch.rsqrt(variance + 1e-8)
+    return (white if shift_mean else white + mean) * mask
 
 
 def last_index(mask: Tensor) -> Tensor:

@@ -3,23 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from components.losses.sampling import Sampling, candidates, scaled_logits
 from components.models.cache import KeyValueCache
 from components.models.transformer import GPT
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is drawn: from softmax(logits / temperature), cut to the top_k best and to mass top_p.
-
-    top_k = 0 and top_p = 1 cut nothing.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,30 +24,26 @@ class Replies:
     ended: Tensor
 
 
-def filtered_logits(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Logits, [B, V], divided by the temperature, -inf where top-k or top-p cut (nucleus: arXiv:1904.09751)."""
-    logits = logits.float() / sampling.temperature
-    if 0 < sampling.top_k < logits.shape[-1]:
-        smallest_kept = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < smallest_kept, float("-inf"))
-    if sampling.top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        mass_before = ordered.softmax(dim=-1).cumsum(dim=-1) - ordered.softmax(dim=-1)
-        cut = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, order, mass_before >= sampling.top_p)
-        logits = logits.masked_fill(cut, float("-inf"))
-    return logits
+def uniforms(rows: int, steps: int, *, seed: tuple[int, ...]) -> Tensor:
+    """A number in [0, 1) for every row and step, [rows, steps], a function of the seed alone.
+
+    Drawn for the whole batch before sampling starts, so that a reply does not depend on the other rows, on the
+    process that samples it, nor on the device.
+    """
+    numbers = np.random.default_rng(seed).random((rows, steps), dtype=np.float32)
+    return torch.from_numpy(numbers)
 
 
-def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One id a row, [B, 1], from softmax(logits), [B, V], by inverting the cumulative distribution.
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """One id a row, [B], from softmax(logits), [B, V], by inverting the cumulative distribution at uniform, [B].
 
-    One uniform number a row; torch.multinomial would draw V of them, which was 40 % of sampling time on a CPU.
+    torch.multinomial would draw V numbers a row, which was 40 % of sampling time on a CPU.
     """
     cumulative = logits.softmax(dim=-1).cumsum(dim=-1)
     total = cumulative[:, -1:]
-    point = torch.rand(len(logits), 1, generator=generator, device=logits.device) * total
     # The first id whose cumulative mass exceeds the point has mass of its own: never one that was cut.
-    return torch.searchsorted(cumulative, torch.minimum(point, total * (1 - 1e-6)), right=True)
+    point = torch.minimum(uniform[:, None] * total, total * (1 - 1e-6))
+    return torch.searchsorted(cumulative, point, right=True)[:, 0]
 
 
 @torch.no_grad()
@@ -66,15 +52,18 @@ def sample_steps(
     prompts: list[list[int]],
     *,
     sampling: Sampling,
-    max_new_tokens: int,
-    generator: torch.Generator,
+    uniform: Tensor,
 ) -> Iterator[Tensor]:
     """Yield one sampled id for each prompt, [B], at every step; the caller decides when a row is done.
 
+    `uniform`, [B, R], decides each draw and how many there are at most (see `uniforms`).
+
     Raises:
-        ValueError: the longest prompt and max_new_tokens exceed the model's context.
+        ValueError: the longest prompt and R new tokens exceed the model's context.
     """
+    max_new_tokens = uniform.shape[1]
     weight = model.token_embedding.weight
+    uniform = uniform.to(weight.device)
     config = model.config
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=weight.device)
     longest = int(lengths.max())
@@ -95,11 +84,11 @@ def sample_steps(
     last_hidden = hidden[torch.arange(len(prompts)), lengths - 1]
     cache.advance(lengths, longest)
     for step in range(max_new_tokens):
-        logits = filtered_logits(model.logits(last_hidden), sampling)
-        token = draw(logits, generator)
-        yield token[:, 0]
+        logits = model.logits(last_hidden)
+        token = draw(scaled_logits(logits, sampling, candidates(logits, sampling)), uniform[:, step])
+        yield token
         if step + 1 < max_new_tokens:
-            last_hidden = model(token, cache)[:, 0]
+            last_hidden = model(token[:, None], cache)[:, 0]
             cache.advance(torch.ones_like(lengths), longest + step + 1)
 
 
@@ -108,17 +97,18 @@ def sample_replies(
     prompts: list[list[int]],
     *,
     sampling: Sampling,
-    max_new_tokens: int,
+    uniform: Tensor,
     end_id: int,
     pad_id: int,
-    generator: torch.Generator,
 ) -> Replies:
-    """Sample a reply to each prompt until its end marker or max_new_tokens; stops early when all have ended."""
+    """Sample a reply to each prompt until its end marker or R tokens; stops early when all have ended.
+
+    `uniform` is [B, R], as in `sample_steps`.
+    """
     columns: list[Tensor] = []
     masks: list[Tensor] = []
     alive = torch.ones(len(prompts), dtype=torch.bool, device=model.token_embedding.weight.device)
-    steps = sample_steps(model, prompts, sampling=sampling, max_new_tokens=max_new_tokens, generator=generator)
-    for token in steps:
+    for token in sample_steps(model, prompts, sampling=sampling, uniform=uniform):
         columns.append(torch.where(alive, token, pad_id))
         masks.append(alive)
         alive = alive & (token != end_id)

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from components.models.sizes import GPTConfig
@@ -28,4 +29,5 @@ class ScalarGPT(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         """A number for each token, [B, T]."""
         hidden = self.body(input_ids)
-        return self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)
+        with torch.autocast(hidden.device.type, enabled=False):  # bf16 has 3 digits: too few to tell replies apart
+            return self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from components.data.sequences import SequenceBatch, gather_positions
-from components.losses.language_modelling import token_logprobs
+from components.losses.sampling import Sampling, token_logprobs
 from components.models.heads import ScalarGPT
 from components.models.transformer import GPT
 
@@ -13,9 +13,13 @@ def response_logits(model: GPT, batch: SequenceBatch) -> Tensor:
     return model.logits(gather_positions(model(batch.input_ids), batch.predicting_positions))
 
 
-def response_logprobs(model: GPT, batch: SequenceBatch, *, temperature: float) -> Tensor:
-    """Log-probability of each reply token, [B, R], at the sampler's temperature."""
-    return token_logprobs(response_logits(model, batch), batch.response_ids, temperature=temperature)
+def response_logprobs(model: GPT, batch: SequenceBatch, sampling: Sampling, kept: Tensor | None = None) -> Tensor:
+    """Log-probability that the sampler draws each reply token, [B, R]; 0 where masked.
+
+    `kept`, [B, R, V], is what the policy that sampled the replies could draw (`candidates`).
+    """
+    logprobs = token_logprobs(response_logits(model, batch), batch.response_ids, sampling, kept)
+    return logprobs.masked_fill(~batch.response_mask, 0.0)
 
 
 def response_values(model: ScalarGPT, batch: SequenceBatch) -> Tensor:

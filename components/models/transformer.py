@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from components.models.cache import KeyValueCache
 from components.models.sizes import GPTConfig
 
-# Up to this many keys, plain matrix products beat the CPU's fused kernel, forward and backward together: at 64 rows,
-# 2 heads, 104 tokens in bf16 they took 10 ms where the fused kernel took 33 (LOG.md, 2026-11-23).
+# In bf16 and up to this many keys, plain matrix products beat the CPU's fused kernel, forward and backward together: at
+# 64 rows, 2 heads, 104 tokens they took 10 ms where the fused kernel took 33; in fp32 the fused kernel wins (LOG.md).
 FUSED_FROM = 512
 
 
@@ -28,7 +28,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None
         values: [B, H, S, K].
         visible: True where a query may look, broadcastable to [B, H, T, S]; None is causal, with T = S.
     """
-    if queries.device.type != "cpu" or keys.shape[-2] >= FUSED_FROM:
+    if queries.device.type != "cpu" or queries.dtype == torch.float32 or keys.shape[-2] >= FUSED_FROM:
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, is_causal=visible is None)
     if visible is None:
         num_tokens = queries.shape[-2]

@@ -81,7 +81,7 @@ def newest_intact(folder: Path) -> Path | None:
             SafetensorsCheckpointIO().load_checkpoint(path)
         except DamagedCheckpoint as error:
             logger.warning("%s; using the one before", error)
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
         else:
             return path
     return None

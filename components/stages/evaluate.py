@@ -26,6 +26,7 @@ from components.labeling.simulated import LabelerModel, pair_differences
 from components.lineage import StageRecord
 from components.losses.language_modelling import bits_per_byte, next_token_loss
 from components.losses.ppo import kl_k1
+from components.losses.sampling import Sampling
 from components.models.precision import autocast
 from components.models.scoring import response_logprobs, sequence_scores
 from components.models.transformer import GPT
@@ -34,7 +35,8 @@ from components.stages.replies import EncodedPrompt, load_prompts, sample_all
 from components.stages.runtime import ARTIFACTS, Stage, run_stage
 
 logger = logging.getLogger(__name__)
-MODELS = {name: ARTIFACTS / name / "model" for name in ("pretrain", "sft", "ppo")}
+ALIGNED = ("ppo", "dpo", "feedme")
+MODELS = {name: ARTIFACTS / name / "model" for name in ("pretrain", "sft", *ALIGNED)}
 PROMPTS = ARTIFACTS / "prepare/prompts/evaluate.jsonl"
 DEMONSTRATIONS = ARTIFACTS / "prepare/demonstrations/train.jsonl"
 TEST_TOKENS = ARTIFACTS / "prepare/tokens/test.bin"
@@ -59,8 +61,9 @@ def evaluate(stage: Stage) -> None:
         metrics[name] = sets[name].figures() | text[name]
     metrics["sft"] |= _sft_figures()
     metrics["reward"] = _reward_figures(gold)
-    metrics["ppo"] |= _ppo_figures(stage, models, replies["ppo"], prompts, tokenizer, sets)
-    metrics["ppo"]["pretrain_loss_increase"] = text["ppo"]["test_loss"] / text["sft"]["test_loss"] - 1
+    for name in ALIGNED:
+        metrics[name] |= _alignment_figures(stage, name, models, replies[name], prompts, tokenizer, sets)
+        metrics[name]["pretrain_loss_increase"] = text[name]["test_loss"] / text["sft"]["test_loss"] - 1
     stage.metrics |= metrics
     gates = verdicts(params.gates, metrics)
     _write(stage, prompts, sets, gates)
@@ -169,8 +172,9 @@ def _reward_figures(gold: Gold) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _ppo_figures(
+def _alignment_figures(
     stage: Stage,
+    aligned: str,
     models: dict[str, GPT],
     replies: list[list[int]],
     prompts: list[EncodedPrompt],
@@ -185,12 +189,12 @@ def _ppo_figures(
         batch = pack([prompt.ids for prompt in prompts[part]], replies[part], pad_id=tokenizer.pad)
         with autocast(params.compute.precision, "cpu"):
             own, reference = (
-                response_logprobs(models[name], batch, temperature=params.generation.temperature)
-                for name in ("ppo", "sft")
+                response_logprobs(models[name], batch, Sampling(params.generation.temperature))
+                for name in (aligned, "sft")
             )
-        divergences += (kl_k1(own, reference) * batch.response_mask).sum(dim=1).tolist()
+        divergences += kl_k1(own, reference).sum(dim=1).tolist()
     interval = win_rate(
-        sets["ppo"].gold, sets["sft"].gold, [prompt.id.split(":")[0] for prompt in prompts], seed=params.seed
+        sets[aligned].gold, sets["sft"].gold, [prompt.id.split(":")[0] for prompt in prompts], seed=params.seed
     )
     return {
         "gold_win_rate": interval.mean,

@@ -16,7 +16,9 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from components import schema
+from components.models.precision import resolve
 from components.progress import Progress
+from components.schema_base import Optimizer as OptimizerParams
 from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.stages.history import History
 from components.stages.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
@@ -43,12 +45,16 @@ class TrainingModule(LightningModule):
         self.automatic_optimization = False
         self.stage = stage
         self.total_steps = total_steps
-        self.history = History(stage.state / "history.jsonl")
+        self.history = History(stage.scratch / "history.jsonl")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @abstractmethod
+    def rows(self, step: int) -> list[int]:
+        """Which rows of its data a step takes, over all processes."""
+
+    @abstractmethod
     def make_batch(self, step: int) -> Any:
-        """The data of a step."""
+        """The data of a step, this process's share of it."""
 
     @abstractmethod
     def train_on(self, batch: Any, step: int) -> dict[str, float]:
@@ -68,13 +74,25 @@ class TrainingModule(LightningModule):
         self.history.append(int(self.step), {key: value for key, value in figures.items() if "seconds" not in key})
         self.stage.tracker.log_metrics({f"{self.stage.name}/{key}": v for key, v in figures.items()}, int(self.step))
 
-    def update(
-        self, loss: Tensor, network: nn.Module, optimizers: list[TorchOptimizer], params: schema.Optimizer
-    ) -> float:
-        """One optimizer step of a network on a loss at this step's learning rate; the gradient norm before clipping."""
+    def accumulate(self, loss: Tensor) -> None:
+        """Add the gradients of one part of an update's loss: a micro-batch, or this process's rows of the batch.
+
+        The parts are divided by the count of the whole update (`masked_mean`), so they add up; data-parallel
+        strategies average over processes, which the factor undoes.
+
+        Raises:
+            FloatingPointError: the loss is not finite; names the step and its rows.
+        """
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {int(self.step)} is {loss.item()}; the last checkpoint is kept")
-        self.manual_backward(loss)
+            step = int(self.step)
+            raise FloatingPointError(
+                f"the loss of step {step} is {loss.item()}; its rows are {self.rows(step)}. "
+                "The last checkpoint is kept: lower the learning rate or mend the rows, then give the same command"
+            )
+        self.manual_backward(loss * self.trainer.world_size)
+
+    def apply_gradients(self, network: nn.Module, optimizers: list[TorchOptimizer], params: OptimizerParams) -> float:
+        """One optimizer step of a network at this step's learning rate; the gradient norm before clipping."""
         norm = clip_gradients(network, params.gradient_clip)
         set_learning_rates(optimizers, learning_rate_factor(params, int(self.step), self.total_steps))
         for optimizer in optimizers:
@@ -82,7 +100,13 @@ class TrainingModule(LightningModule):
             optimizer.zero_grad()
         return float(norm)
 
-    def share(self, rows: Tensor) -> Tensor:
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if self.trainer.world_size == 1:
+            return value
+        return self.trainer.strategy.reduce(value.clone(), reduce_op="sum")  # type: ignore[return-value]
+
+    def share(self, rows: Any) -> Any:
         """This process's rows of a batch that is split among data-parallel processes."""
         return rows[self.global_rank :: self.trainer.world_size]
 
@@ -90,7 +114,7 @@ class TrainingModule(LightningModule):
 class SupervisedModule(TrainingModule):
     """A module that minimises one loss over one network."""
 
-    def __init__(self, stage: Stage, network: nn.Module, optimizer: schema.Optimizer, *, total_steps: int) -> None:
+    def __init__(self, stage: Stage, network: nn.Module, optimizer: OptimizerParams, *, total_steps: int) -> None:
         super().__init__(stage, total_steps=total_steps)
         self.network = network
         self.optimizer_params = optimizer
@@ -100,9 +124,10 @@ class SupervisedModule(TrainingModule):
 
     def minimise(self, loss: Tensor) -> float:
         """Update the network; the gradient norm before clipping."""
+        self.accumulate(loss)
         optimizers = self.optimizers()
-        return self.update(
-            loss, self.network, optimizers if isinstance(optimizers, list) else [optimizers], self.optimizer_params
+        return self.apply_gradients(
+            self.network, optimizers if isinstance(optimizers, list) else [optimizers], self.optimizer_params
         )
 
 
@@ -152,11 +177,17 @@ def fit(
     if resume_from is not None:
         logger.info("resuming from %s", resume_from)
     module.history.truncate(0 if resume_from is None else int(resume_from.name.removeprefix("step-")))
+    device_type = "cuda" if compute.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+    precision = resolve(compute.precision, device_type)
+    logger.info("training in %s on %s", precision, device_type)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = Trainer(
         accelerator=compute.accelerator,
         devices=compute.devices,
         strategy=compute.strategy,
-        precision=compute.precision,
+        precision=precision,
+        # Else compiled code adds up the gradients of a token's occurrences in whatever order its threads come by.
+        deterministic=device_type == "cpu",
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,

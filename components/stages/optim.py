@@ -4,10 +4,11 @@ import math
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Muon
+from torch.optim import AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
-from components import schema
+from components.schema_base import Optimizer
+from components.stages.muon import Muon
 
 # Adam's epsilon of Ziegler et al. 2019: PyTorch adds it after the bias correction, so that with 1e-8 its first
 # updates are larger than those of the TensorFlow code the RLHF recipes were tuned with.
@@ -15,7 +16,7 @@ ADAM_EPSILON = 1e-5
 ADAM_BETAS = (0.9, 0.95)  # GPT-3 (arXiv:2005.14165, appendix B)
 
 
-def build_optimizers(model: nn.Module, params: schema.Optimizer) -> list[TorchOptimizer]:
+def build_optimizers(model: nn.Module, params: Optimizer) -> list[TorchOptimizer]:
     """AdamW for every weight, or Muon for the blocks' matrices and AdamW for embeddings, gains and biases.
 
     Weight decay acts on matrices alone (GPT, section 4.1: not on bias or gain weights).
@@ -34,7 +35,7 @@ def build_optimizers(model: nn.Module, params: schema.Optimizer) -> list[TorchOp
     return [muon, adam]
 
 
-def learning_rate_factor(params: schema.Optimizer, step: int, total_steps: int) -> float:
+def learning_rate_factor(params: Optimizer, step: int, total_steps: int) -> float:
     """What the learning rate is multiplied with at a step, counted from 0: warm-up, plateau, decay.
 
     The decay covers the last `decay_fraction` of the steps and ends at `final_fraction`.

@@ -1,10 +1,13 @@
-"""PPO: align the SFT model with the reward model (InstructGPT, arXiv:2203.02155, section 3.5, PPO-ptx).
+"""PPO: align the SFT model with a reward source (InstructGPT, arXiv:2203.02155, section 3.5, PPO-ptx).
 
-Every iteration samples replies to a batch of prompts, scores them, and improves policy and value network on them for
-a few epochs. A per-token KL penalty holds the policy near the SFT model, and a pretraining loss is mixed in.
-Writes `artifacts/ppo/model/`, registered as `gpt-ppo`; its champion is decided by evaluate.
+Every iteration samples replies to a batch of prompts, scores them, and improves the policy on them for a few epochs:
+with a value network (PPO) or with the other replies to the prompt as baseline (GRPO, RLOO). A per-token KL penalty
+holds the policy near the SFT model, and a pretraining loss is mixed in. Writes `artifacts/ppo/model/`, registered as
+`gpt-ppo`; its champion is decided by evaluate.
 """
 
+import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,153 +18,187 @@ from components.checkpoints import load_gpt, load_scalar, load_tokenizer, save_m
 from components.data.chat import ChatTokenizer
 from components.data.order import epoch_rows
 from components.data.tokens import TokenFile
-from components.losses.language_modelling import next_token_loss
-from components.losses.ppo import clipped_policy_loss, clipped_value_loss
+from components.losses.kl_control import schulman_coefficient, ziegler_coefficient
+from components.models.generation import sample_replies, uniforms
+from components.models.heads import ScalarGPT
 from components.models.precision import autocast
-from components.models.scoring import response_logprobs, response_values
+from components.models.scoring import response_logprobs
+from components.models.transformer import GPT
+from components.schema_rl import ActorCritic, SchulmanKl, ZieglerKl
 from components.stages.fit import TrainingModule, fit
 from components.stages.optim import build_optimizers
+from components.stages.policy_update import PolicyUpdate
 from components.stages.replies import EncodedPrompt, load_prompts, sampling_of
-from components.stages.rollout import Rollout, collect, rollout_figures
+from components.stages.reward_source import REWARD, RewardSource, Verifier, open_source
+from components.stages.rollout import Experience, Rollout, appraise, as_batch, examine, rollout_figures
 from components.stages.runtime import Stage, run_stage
+from components.stages.safeguards import check_rollout, preflight
 
 SFT = Path("artifacts/sft/model")
-REWARD = Path("artifacts/reward/model")
 PROMPTS = Path("artifacts/prepare/prompts/ppo.jsonl")
 PRETRAINING_TOKENS = Path("artifacts/prepare/tokens/train.bin")
+REWARD_METRICS = Path("artifacts/reward/metrics.json")
 SAMPLE_INTERVAL = 10
 SAMPLE_ROWS = 8
+PREFLIGHT_PROMPTS = 16
 
 
 class PpoModule(TrainingModule):
-    """Policy and value network, each with its own optimizer; reference and reward model are frozen beside them."""
+    """Policy and value network, each with its own optimizer; reference and reward source are frozen beside them."""
 
-    def __init__(self, stage: Stage, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt]) -> None:
-        super().__init__(stage, total_steps=stage.params.ppo.iterations)
-        self.tokenizer, self.prompts = tokenizer, prompts
+    kl_coef: Tensor
+
+    def __init__(
+        self, stage: Stage, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt], reward: RewardSource
+    ) -> None:
+        params = stage.params.ppo
+        super().__init__(stage, total_steps=params.iterations)
+        self.tokenizer, self.prompts, self.reward = tokenizer, prompts, reward
         self.policy = load_gpt(SFT)
-        self.value = load_scalar(REWARD)
-        # In a dict, so that Lightning neither checkpoints nor trains them.
-        self.frozen = {"reference": load_gpt(SFT), "reward": load_scalar(REWARD)}
+        self.value = load_scalar(REWARD) if isinstance(params.algorithm, ActorCritic) else None
+        self.averaged = copy.deepcopy(self.policy).requires_grad_(False) if params.ema_decay else None
+        self.register_buffer("kl_coef", torch.tensor(params.kl_coef, dtype=torch.float64))
+        # In a dict, so that Lightning neither checkpoints nor trains it.
+        self.frozen: dict[str, GPT | ScalarGPT] = {"reference": load_gpt(SFT)}
+        if reward.network is not None:
+            self.frozen["reward"] = reward.network
         self.pretraining = TokenFile(PRETRAINING_TOKENS, context_length=self.policy.config.context_length)
         self.note = ""
 
+    @property
+    def published(self) -> GPT:
+        """The model that the stage is for: the policy, or its moving average where one is kept."""
+        return self.averaged or self.policy
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         params = self.stage.params.ppo
-        self.policy_optimizers = build_optimizers(self.policy, params.policy)
-        return self.policy_optimizers + build_optimizers(self.value, params.value)
+        optimizers = build_optimizers(self.policy, params.policy)
+        self.policy_optimizers = len(optimizers)
+        if self.value is not None and isinstance(params.algorithm, ActorCritic):
+            optimizers += build_optimizers(self.value, params.algorithm.value)
+        return optimizers
 
     def on_fit_start(self) -> None:
         for network in self.frozen.values():
             network.to(self.device).requires_grad_(False)
 
-    def make_batch(self, step: int) -> list[int]:
-        params = self.stage.params
-        rows = epoch_rows(step, batch_size=params.ppo.rollout_batch_size, num_rows=len(self.prompts), seed=params.seed)
-        return rows[self.global_rank :: self.trainer.world_size]
+    def rows(self, step: int) -> list[int]:
+        params = self.stage.params.ppo
+        size = params.rollout_batch_size // params.algorithm.replies_per_prompt
+        return epoch_rows(step, batch_size=size, num_rows=len(self.prompts), seed=self.stage.params.seed)
 
-    def train_on(self, batch: list[int], step: int) -> dict[str, float]:
-        rollout = self._collect([self.prompts[row].ids for row in batch], step)
-        figures = rollout_figures(rollout)
-        figures |= self._improve(rollout, step)
+    def make_batch(self, step: int) -> list[int]:
+        """Prompts of a step with their place in the whole batch, interleaved: place, row, place, row, ..."""
+        return self.share(list(enumerate(self.rows(step))))  # type: ignore[no-any-return]
+
+    def train_on(self, batch: list[tuple[int, int]], step: int) -> dict[str, float]:
+        params = self.stage.params.ppo
+        group = params.algorithm.replies_per_prompt
+        prompts = [self.prompts[row] for _, row in batch for _ in range(group)]
+        places = [place * group + k for place, _ in batch for k in range(group)]
+        with autocast(self.stage.params.compute.precision, self.device):
+            rollout = self.sample(prompts, places, step)
+        if step == 0:
+            self._preflight(prompts, places)
+        experience = appraise(rollout, params, kl_coef=float(self.kl_coef), total=self.total)
+        figures = rollout_figures(experience, self.total)
+        figures["rollout/kl_coef"] = float(self.kl_coef)
+        check_rollout(figures, self._first_figures(figures), params.stops)
+        figures |= self.improve(experience, places, step)
+        self._control_kl(figures["rollout/kl_per_reply"])
         if step % SAMPLE_INTERVAL == 0:
-            self._log_samples(batch, rollout, step)
+            self._log_samples(prompts, rollout, step)
         self.note = (
             f"score {figures['rollout/score']:.2f}, KL {figures['rollout/kl_per_reply']:.2f} nats, "
             f"ended {figures['rollout/ended_share']:.0%}"
         )
         return figures
 
-    def _collect(self, prompts: list[list[int]], step: int) -> Rollout:
+    @torch.no_grad()
+    def sample(self, prompts: list[EncodedPrompt], places: list[int], step: int) -> Rollout:
+        """Sample and score a reply to each prompt; `places` are theirs in the batch of all processes."""
         params = self.stage.params
-        with autocast(params.compute.precision, self.device):
-            return collect(
-                prompts,
-                policy=self.policy,
-                reference=self.frozen["reference"],  # type: ignore[arg-type]
-                reward_model=self.frozen["reward"],  # type: ignore[arg-type]
-                value_model=self.value,
-                ppo=params.ppo,
-                sampling=sampling_of(params.generation),
-                max_new_tokens=params.generation.max_new_tokens,
-                end_id=self.tokenizer.end,
-                pad_id=self.tokenizer.pad,
-                generator=torch.Generator(self.device).manual_seed(
-                    (params.seed * 1_000_003 + step) * 1_009 + self.global_rank
-                ),
-            )
+        ids = [prompt.ids for prompt in prompts]
+        uniform = uniforms(
+            params.ppo.rollout_batch_size, params.generation.max_new_tokens, seed=(params.seed, 2, step)
+        )[places]
+        replies = sample_replies(
+            self.policy,
+            ids,
+            sampling=sampling_of(params.generation),
+            uniform=uniform,
+            end_id=self.tokenizer.end,
+            pad_id=self.tokenizer.pad,
+        )
+        return examine(
+            ids,
+            replies,
+            self.reward.score(prompts, as_batch(ids, replies, pad_id=self.tokenizer.pad)),
+            policy=self.policy,
+            reference=self.frozen["reference"],  # type: ignore[arg-type]
+            value_model=self.value,
+            sampling=sampling_of(params.generation),
+            unended_score=params.ppo.unended_score,
+            pad_id=self.tokenizer.pad,
+        )
 
-    def _improve(self, rollout: Rollout, step: int) -> dict[str, float]:
-        """Inner epochs over the rollout in fresh random minibatches; figures averaged over the updates."""
+    def improve(self, experience: Experience, places: list[int], step: int) -> dict[str, float]:
+        """Inner epochs over the rollout in fresh random minibatches; figures averaged over the updates.
+
+        Minibatches are drawn from the batch of all processes, so they are the same however many there are.
+        """
         params = self.stage.params.ppo
-        rows = len(rollout.scores)
+        update = PolicyUpdate(self, step)
+        mine = {place: row for row, place in enumerate(places)}
         updates: list[dict[str, float]] = []
         for epoch in range(params.inner_epochs):
-            order = np.random.default_rng((self.stage.params.seed, step, epoch)).permutation(rows)
-            for start in range(0, rows, params.minibatch_size):
-                index = torch.from_numpy(order[start : start + params.minibatch_size]).to(self.device)
-                part = rollout.rows(index)
-                number = step * params.inner_epochs * (rows // params.minibatch_size) + len(updates)
-                updates.append(self._update_policy(part, number) | self._update_value(part))
-        first = {"update/first_ratio_deviation": updates[0].pop("update/ratio_deviation")}
-        return first | {key: float(np.mean([update[key] for update in updates if key in update])) for key in updates[0]}
+            order = np.random.default_rng((self.stage.params.seed, step, epoch)).permutation(params.rollout_batch_size)
+            for start in range(0, len(order), params.minibatch_size):
+                chosen = [mine[place] for place in order[start : start + params.minibatch_size] if place in mine]
+                rows = torch.tensor(chosen, dtype=torch.long, device=self.device)
+                updates.append(update(experience, rows, len(updates)))
+        first = {"update/first_ratio_deviation": updates[0].pop("update/ratio_deviation", 0.0)}
+        return first | {key: float(np.mean([u[key] for u in updates if key in u])) for key in updates[0]}
 
-    def _update_policy(self, part: Rollout, number: int) -> dict[str, float]:
-        params = self.stage.params
-        mask = part.batch.response_mask
-        with autocast(params.compute.precision, self.device):
-            logprobs = response_logprobs(self.policy, part.batch, temperature=params.generation.temperature)
-            policy = clipped_policy_loss(
-                logprobs, part.old_logprobs, part.advantages, mask, clip_ratio=params.ppo.clip_ratio
+    @torch.no_grad()
+    def _preflight(self, prompts: list[EncodedPrompt], places: list[int]) -> None:
+        few = slice(0, PREFLIGHT_PROMPTS)
+        rollout = self.sample(prompts[few], places[few], step=0)
+        rows = torch.arange(len(rollout.scores), device=self.device)
+        sampling = sampling_of(self.stage.params.generation)
+        again = response_logprobs(self.policy, rollout.batch.rows(rows.flip(0)), sampling, _flip(rollout.kept))
+        learned = "reward" in self.frozen
+        demonstrations = json.loads(REWARD_METRICS.read_text())["demonstrations"] if learned else {}
+        preflight(rollout, again.flip(0), clip_ratio=self.stage.params.ppo.clip_ratio, demonstrations=demonstrations)
+
+    def _first_figures(self, figures: dict[str, float]) -> dict[str, float]:
+        rows = self.history.rows()
+        return rows[0] if rows else figures
+
+    def _control_kl(self, kl: float) -> None:
+        """Move the KL coefficient; it is a buffer, so a resumed run goes on with it."""
+        control, coefficient = self.stage.params.ppo.kl_control, float(self.kl_coef)
+        if isinstance(control, ZieglerKl):
+            episodes = self.stage.params.ppo.rollout_batch_size
+            coefficient = ziegler_coefficient(
+                coefficient, kl, target=control.target, episodes=episodes, horizon=control.horizon
             )
-            windows = self.share(
-                self.pretraining.training_batch(number, batch_size=params.ppo.pretrain_batch_size, seed=params.seed + 1)
-            ).to(self.device)
-            pretraining = self._pretraining_loss(windows)
-        loss = policy.loss + params.ppo.pretrain_coef * pretraining
-        optimizers = self._optimizers()
-        norm = self.update(loss, self.policy, optimizers[: len(self.policy_optimizers)], params.ppo.policy)
-        deviation = ((logprobs - part.old_logprobs).abs() * mask).max()
-        return {
-            "update/policy_loss": policy.loss.item(),
-            "update/approximate_kl": policy.approximate_kl.item(),
-            "update/clip_fraction": policy.clip_fraction.item(),
-            "update/pretraining_loss": pretraining.item(),
-            "update/policy_gradient_norm": norm,
-            "update/ratio_deviation": deviation.item(),
-        }
+        elif isinstance(control, SchulmanKl):
+            coefficient = schulman_coefficient(coefficient, kl, target=control.target)
+        self.kl_coef.fill_(coefficient)
 
-    def _pretraining_loss(self, windows: Tensor) -> Tensor:
-        hidden = self.policy(windows[:, :-1])
-        return next_token_loss(self.policy.logits(hidden), windows[:, 1:])
-
-    def _update_value(self, part: Rollout) -> dict[str, float]:
-        params = self.stage.params
-        mask = part.batch.response_mask
-        with autocast(params.compute.precision, self.device):
-            values = response_values(self.value, part.batch)
-            result = clipped_value_loss(values, part.old_values, part.returns, mask, value_clip=params.ppo.value_clip)
-        optimizers = self._optimizers()
-        norm = self.update(result.loss, self.value, optimizers[len(self.policy_optimizers) :], params.ppo.value)
-        return {
-            "update/value_loss": result.loss.item(),
-            "update/value_clip_fraction": result.clip_fraction.item(),
-            "update/value_gradient_norm": norm,
-        }
-
-    def _optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        return optimizers
-
-    def _log_samples(self, batch: list[int], rollout: Rollout, step: int) -> None:
+    def _log_samples(self, prompts: list[EncodedPrompt], rollout: Rollout, step: int) -> None:
         """A table of prompts, replies and scores, to be read beside the curves."""
         table = []
-        for place, row in enumerate(batch[:SAMPLE_ROWS]):
+        for place, prompt in enumerate(prompts[:SAMPLE_ROWS]):
             mask = rollout.batch.response_mask[place]
             reply = self.tokenizer.decode(rollout.batch.response_ids[place][mask].tolist())
-            table.append({"user": self.prompts[row].user, "reply": reply, "score": float(rollout.scores[place])})
+            table.append({"user": prompt.user, "reply": reply, "score": float(rollout.scores[place])})
         self.stage.tracker.log_table("rollouts", table, step)
+
+
+def _flip(kept: Tensor | None) -> Tensor | None:
+    return None if kept is None else kept.flip(0)
 
 
 def ppo(stage: Stage) -> None:
@@ -169,11 +206,15 @@ def ppo(stage: Stage) -> None:
     params = stage.params
     torch.manual_seed(params.seed)
     tokenizer = load_tokenizer(SFT)
-    prompts = load_prompts(PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens)
-    module = PpoModule(stage, tokenizer, prompts)
+    reward = open_source(params.ppo.reward, tokenizer, seed=params.seed)
+    if isinstance(reward, Verifier):
+        prompts = reward.prompts(max_tokens=params.prepare.max_prompt_tokens)
+    else:
+        prompts = load_prompts(PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens)
+    module = PpoModule(stage, tokenizer, prompts, reward)
     fit(stage, module, checkpoint_interval=params.ppo.checkpoint_interval, unit="iterations")
     stage.metrics |= {"episodes": params.ppo.iterations * params.ppo.rollout_batch_size, "prompts": len(prompts)}
-    save_model(stage.path("model"), module.policy, SFT / "tokenizer.json")
+    save_model(stage.path("model"), module.published, SFT / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from components.checkpoints import save_model
 from components.data.chat import ChatTokenizer
+from components.data.order import epoch_rows
 from components.data.tokens import TokenFile
 from components.evaluation.perplexity import token_file_bits_per_byte
 from components.lineage import TOKENIZER
@@ -36,22 +37,28 @@ class PretrainModule(SupervisedModule):
         self.compiled_loss = compiled(self.loss, stage.params.compute)
         self.note = ""
 
-    def loss(self, windows: Tensor) -> Tensor:
-        """Mean loss in nats over windows, [B, T + 1]."""
+    def loss(self, windows: Tensor, count: Tensor | None = None) -> Tensor:
+        """Mean loss in nats over windows, [B, T + 1]; `count` targets are in the whole batch."""
         model: GPT = self.network  # type: ignore[assignment]
         with autocast(self.stage.params.compute.precision, windows.device):
-            return next_token_loss(model.logits(model(windows[:, :-1])), windows[:, 1:])
+            return next_token_loss(model.logits(model(windows[:, :-1])), windows[:, 1:], count=count)
+
+    def rows(self, step: int) -> list[int]:
+        params = self.stage.params
+        return epoch_rows(
+            step, batch_size=params.pretrain.batch_size, num_rows=self.train_tokens.num_windows, seed=params.seed
+        )
 
     def make_batch(self, step: int) -> Tensor:
-        params = self.stage.params
-        windows = self.train_tokens.training_batch(step, batch_size=params.pretrain.batch_size, seed=params.seed)
-        return self.share(windows)
+        return self.train_tokens.windows(self.share(self.rows(step)))
 
     def train_on(self, batch: Tensor, step: int) -> dict[str, float]:
-        loss = self.compiled_loss(batch)
+        count = self.total(torch.tensor(batch[:, 1:].numel(), device=batch.device))
+        loss = self.compiled_loss(batch, count)
         norm = self.minimise(loss)
-        self.note = f"loss {loss.item():.3f}"
-        return {"train/loss": loss.item(), "train/gradient_norm": norm}
+        mean = self.total(loss.detach()).item()
+        self.note = f"loss {mean:.3f}"
+        return {"train/loss": mean, "train/gradient_norm": norm}
 
     def validate(self) -> dict[str, float]:
         """Bits per byte of the first windows of the validation split."""

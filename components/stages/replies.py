@@ -5,12 +5,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from components import schema
 from components.data.chat import ChatTokenizer
 from components.data.records import Message, Prompt, as_chat, read_records
-from components.models.generation import Sampling, sample_replies
+from components.losses.sampling import Sampling
+from components.models.generation import sample_replies, uniforms
 from components.models.precision import autocast
 from components.models.transformer import GPT
 from components.progress import Progress
@@ -67,23 +66,22 @@ def sample_all(
 
     The end marker is the chat template's unless another token is given.
 
-    Prompts of like length share a batch; batch n draws from the stream (seed, n).
+    Prompts of like length share a batch; what a reply draws depends on the seed and its prompt's place alone.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
     result: list[list[int]] = [[] for _ in prompts]
     device = model.token_embedding.weight.device
-    for number, start in enumerate(range(0, len(order), batch_size)):
+    uniform = uniforms(len(prompts), params.max_new_tokens, seed=(seed,))
+    for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        generator = torch.Generator(device).manual_seed(seed * 1_000_003 + number)
         with autocast(precision, device):
             replies = sample_replies(
                 model,
                 [prompts[row].ids for row in rows],
                 sampling=sampling_of(params),
-                max_new_tokens=params.max_new_tokens,
+                uniform=uniform[rows],
                 end_id=tokenizer.end if end_id is None else end_id,
                 pad_id=tokenizer.pad,
-                generator=generator,
             )
         for row, ids, mask in zip(rows, replies.response_ids, replies.response_mask, strict=True):
             result[row] = ids[mask].tolist()

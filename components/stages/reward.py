@@ -4,23 +4,28 @@ All pairs of a prompt's replies are one batch element, with one forward pass a r
 set so that demonstrations score 0 on average. Writes `artifacts/reward/model/`, registered as `gpt-reward`.
 """
 
-from dataclasses import dataclass
+import csv
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from components.checkpoints import load_gpt, load_tokenizer, save_model
 from components.data.chat import ChatTokenizer
+from components.data.comparisons import EncodedComparison, as_pairs, as_rows, encode_reply, load_comparisons, rank_table
 from components.data.order import epoch_rows
-from components.data.records import Comparison, Demonstration, as_chat, read_records
+from components.data.records import Demonstration, as_chat, read_records
 from components.data.sequences import pack
 from components.evaluation.intervals import bootstrap_mean
-from components.losses.preference import RankingLoss, ranking_loss
+from components.evaluation.preferences import PairTable, accuracy_by, calibration, pair_table
+from components.losses.preference import RankingLoss, best_of_k_loss, pairwise_loss, ranking_loss
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
+from components.schema import PairwiseObjective, RankingObjective
 from components.stages.fit import SupervisedModule, fit
 from components.stages.runtime import Stage, run_stage
 
@@ -28,33 +33,7 @@ SFT = Path("artifacts/sft/model")
 COMPARISONS = Path("artifacts/compare")
 DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
 CALIBRATION_DEMONSTRATIONS = 256
-
-
-@dataclass(frozen=True)
-class EncodedComparison:
-    """A prompt's ids, its replies' ids with the end marker, and their ranks."""
-
-    prompt: list[int]
-    replies: list[list[int]]
-    ranks: tuple[int, ...]
-
-
-def encode_reply(tokenizer: ChatTokenizer, reply: str, *, max_tokens: int) -> list[int]:
-    """Ids of a reply and the end marker, max_tokens at most."""
-    return [*tokenizer.encode_text(reply)[: max_tokens - 1], tokenizer.end]
-
-
-def load_comparisons(path: Path, tokenizer: ChatTokenizer, stage: Stage) -> list[EncodedComparison]:
-    """Read and encode a file of comparisons."""
-    params = stage.params
-    return [
-        EncodedComparison(
-            tokenizer.encode_prompt(as_chat(row.messages), max_tokens=params.prepare.max_prompt_tokens),
-            [encode_reply(tokenizer, reply, max_tokens=params.generation.max_new_tokens) for reply in row.replies],
-            row.ranks,
-        )
-        for row in read_records(path, Comparison)
-    ]
+SCORED_TOGETHER = 16  # prompts
 
 
 class RewardModule(SupervisedModule):
@@ -62,48 +41,60 @@ class RewardModule(SupervisedModule):
 
     def __init__(self, stage: Stage, model: ScalarGPT, data: list[EncodedComparison], pad_id: int) -> None:
         params = stage.params.reward
-        self.batches_per_epoch = max(1, len(data) // params.prompts_per_batch)
-        super().__init__(stage, model, params.optimizer, total_steps=params.epochs * self.batches_per_epoch)
-        self.data, self.pad_id = data, pad_id
+        self.objective = params.objective
+        self.data = as_pairs(data) if isinstance(self.objective, PairwiseObjective) else data
+        batches = max(1, len(self.data) // params.prompts_per_batch)
+        super().__init__(stage, model, params.optimizer, total_steps=params.epochs * batches)
+        self.pad_id = pad_id
         self.note = ""
 
-    def make_batch(self, step: int) -> list[int]:
+    def rows(self, step: int) -> list[int]:
         params = self.stage.params
         size = min(params.reward.prompts_per_batch, len(self.data))
-        rows = epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=params.seed)
-        return rows[self.global_rank :: self.trainer.world_size]
+        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=params.seed)
 
-    def ranking(self, batch: list[EncodedComparison]) -> RankingLoss:
-        """Score every reply of the batch once and compare those of one prompt."""
-        flat = [(c.prompt, reply) for c in batch for reply in c.replies]
-        rows = pack([prompt for prompt, _ in flat], [reply for _, reply in flat], pad_id=self.pad_id).to(self.device)
+    def make_batch(self, step: int) -> list[int]:
+        return self.share(self.rows(step))  # type: ignore[no-any-return]
+
+    def score(self, comparisons: Sequence[EncodedComparison]) -> tuple[Tensor, Tensor]:
+        """Scores and ranks of every reply, [B, K] each, from one forward pass a reply; rank 0 where there is none."""
+        batch = as_rows(comparisons, pad_id=self.pad_id).to(self.device)
         with autocast(self.stage.params.compute.precision, self.device):
-            scores = sequence_scores(self.network, rows)  # type: ignore[arg-type]
-        widest = max(len(c.replies) for c in batch)
-        ranks = torch.zeros(len(batch), widest, dtype=torch.long, device=self.device)
-        for index, comparison in enumerate(batch):
-            ranks[index, : len(comparison.ranks)] = torch.tensor(comparison.ranks)
-        table = torch.zeros(ranks.shape, device=self.device).masked_scatter(ranks > 0, scores)
-        return ranking_loss(table, ranks)
+            scores = sequence_scores(self.network, batch)  # type: ignore[arg-type]
+        ranks = rank_table(comparisons).to(self.device)
+        return torch.zeros(ranks.shape, device=self.device).masked_scatter(ranks > 0, scores), ranks
+
+    def loss(self, scores: Tensor, ranks: Tensor) -> RankingLoss:
+        """The objective of the parameters, summed over this process's prompts or pairs over those of all processes."""
+        if isinstance(self.objective, RankingObjective):
+            return ranking_loss(scores, ranks, total=self.total)
+        if isinstance(self.objective, PairwiseObjective):
+            return pairwise_loss(scores, ranks, margin=self.objective.margin, total=self.total)
+        return best_of_k_loss(scores, ranks, total=self.total)
 
     def train_on(self, batch: list[int], step: int) -> dict[str, float]:
-        result = self.ranking([self.data[row] for row in batch])
+        result = self.loss(*self.score([self.data[row] for row in batch]))
         norm = self.minimise(result.loss)
-        accuracy = float(result.correct / result.pairs.clamp(min=1))
-        self.note = f"loss {result.loss.item():.3f}, pairs right {accuracy:.0%}"
-        return {"train/loss": result.loss.item(), "train/pair_accuracy": accuracy, "train/gradient_norm": norm}
+        loss = self.total(result.loss.detach()).item()
+        accuracy = float(self.total(result.correct) / self.total(result.pairs).clamp(min=1))
+        self.note = f"loss {loss:.3f}, pairs right {accuracy:.0%}"
+        return {"train/loss": loss, "train/pair_accuracy": accuracy, "train/gradient_norm": norm}
 
 
 @torch.no_grad()
-def pair_accuracy(module: RewardModule, data: list[EncodedComparison]) -> tuple[np.ndarray, np.ndarray]:
-    """For each prompt, its rightly ordered pairs and its untied pairs."""
-    results = [module.ranking([comparison]) for comparison in data]
-    return np.array([int(r.correct) for r in results]), np.array([int(r.pairs) for r in results])
+def score_pairs(module: RewardModule, data: Sequence[EncodedComparison]) -> PairTable:
+    """The untied pairs of held-out comparisons with the model's score differences."""
+    scores: list[np.ndarray] = []
+    for start in range(0, len(data), SCORED_TOGETHER):
+        part = data[start : start + SCORED_TOGETHER]
+        table = module.score(part)[0].cpu().numpy()
+        scores += [row[: len(comparison.replies)] for row, comparison in zip(table, part, strict=True)]
+    return pair_table(scores, [c.ranks for c in data], [c.words for c in data])
 
 
 @torch.no_grad()
-def calibrate_bias(module: RewardModule, tokenizer: ChatTokenizer) -> float:
-    """Shift the head so that demonstrations score 0 on average (InstructGPT, section 3.5); the shift."""
+def score_demonstrations(module: RewardModule, tokenizer: ChatTokenizer) -> Tensor:
+    """Scores of the first demonstrations' first answers, [N]."""
     params = module.stage.params
     prompts, replies = [], []
     for demonstration in islice(read_records(DEMONSTRATIONS, Demonstration), CALIBRATION_DEMONSTRATIONS):
@@ -111,11 +102,46 @@ def calibrate_bias(module: RewardModule, tokenizer: ChatTokenizer) -> float:
         answer = next(index for index, message in enumerate(chat) if message["role"] == "assistant")
         prompts.append(tokenizer.encode_prompt(chat[:answer], max_tokens=params.prepare.max_prompt_tokens))
         replies.append(encode_reply(tokenizer, chat[answer]["content"], max_tokens=params.generation.max_new_tokens))
-    model: ScalarGPT = module.network  # type: ignore[assignment]
     with autocast(params.compute.precision, module.device):
-        scores = sequence_scores(model, pack(prompts, replies, pad_id=tokenizer.pad).to(module.device))
-    model.head.bias.sub_(scores.mean())
-    return -float(scores.mean())
+        return sequence_scores(module.network, pack(prompts, replies, pad_id=tokenizer.pad).to(module.device))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def normalise(module: RewardModule, tokenizer: ChatTokenizer) -> dict[str, float]:
+    """Shift the head so that demonstrations score 0 on average (InstructGPT, section 3.5).
+
+    With `gain_and_bias` also scale it so that their standard deviation is 1 (Ziegler et al. 2019, section 2.1).
+    """
+    model: ScalarGPT = module.network  # type: ignore[assignment]
+    scores = score_demonstrations(module, tokenizer)
+    gain = 1.0
+    if module.stage.params.reward.normalisation == "gain_and_bias":
+        gain = 1 / max(float(scores.std()), 1e-6)
+        model.head.weight.mul_(gain)
+        model.head.bias.mul_(gain)
+    model.head.bias.sub_(gain * scores.mean())
+    after = score_demonstrations(module, tokenizer)
+    return {"gain": gain, "shift": -gain * float(scores.mean()), "mean": float(after.mean()), "std": float(after.std())}
+
+
+def describe(stage: Stage, train: PairTable, test: PairTable) -> None:
+    """Put accuracy and calibration of the finished model into the stage's metrics and files."""
+    interval = bootstrap_mean(*test.by_prompt(), seed=stage.params.seed)
+    curve, error = calibration(test.margins)
+    with stage.path("calibration.csv").open("w", newline="") as out:
+        writer = csv.DictWriter(out, ["confidence", "accuracy", "pairs"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(curve)
+    stage.metrics["train"] = {"pair_accuracy": float(train.correct.mean())}
+    stage.metrics["test"] = {
+        "pair_accuracy": interval.mean,
+        "pair_accuracy_low": interval.low,
+        "pair_accuracy_high": interval.high,
+        "pairs": len(test.margins),
+        "prompts": len(np.unique(test.prompts)),
+        "calibration_error": error,
+        **{f"pair_accuracy_by_{kind}": groups for kind, groups in accuracy_by(test).items()},
+    }
 
 
 def reward(stage: Stage) -> None:
@@ -125,23 +151,19 @@ def reward(stage: Stage) -> None:
     sft, tokenizer = load_gpt(SFT), load_tokenizer(SFT)
     model = ScalarGPT(sft.config)
     model.body.load_state_dict(sft.state_dict())
-    train, test = (load_comparisons(COMPARISONS / f"{split}.jsonl", tokenizer, stage) for split in ("train", "test"))
+    train, test = (
+        load_comparisons(
+            COMPARISONS / f"{split}.jsonl",
+            tokenizer,
+            max_prompt_tokens=params.prepare.max_prompt_tokens,
+            max_reply_tokens=params.generation.max_new_tokens,
+        )
+        for split in ("train", "test")
+    )
     module = RewardModule(stage, model, train, tokenizer.pad)
     fit(stage, module, checkpoint_interval=params.reward.checkpoint_interval)
-    shift = calibrate_bias(module, tokenizer)
-    correct, pairs = pair_accuracy(module, test)
-    interval = bootstrap_mean(correct, pairs, seed=params.seed)
-    stage.metrics |= {
-        "steps": module.total_steps,
-        "bias_shift": shift,
-        "test": {
-            "pair_accuracy": interval.mean,
-            "pair_accuracy_low": interval.low,
-            "pair_accuracy_high": interval.high,
-            "pairs": int(pairs.sum()),
-            "prompts": len(test),
-        },
-    }
+    stage.metrics |= {"steps": module.total_steps, "demonstrations": normalise(module, tokenizer)}
+    describe(stage, score_pairs(module, train[: len(test)]), score_pairs(module, test))
     save_model(stage.path("model"), model, SFT / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
 

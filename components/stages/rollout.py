@@ -1,136 +1,196 @@
 """Rollouts: sample replies, score them, and work out what each token was worth."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from components import schema
 from components.data.sequences import SequenceBatch, pack
-from components.losses.advantages import generalized_advantages, shaped_rewards
-from components.losses.language_modelling import token_entropy, token_logprobs
-from components.losses.masking import masked_mean, whiten
-from components.losses.ppo import kl_k1, kl_k3
-from components.models.generation import Sampling, sample_replies
+from components.losses.advantages import (
+    generalized_advantages,
+    group_normalized_advantages,
+    leave_one_out_advantages,
+    shaped_rewards,
+)
+from components.losses.masking import Total, alone, whiten
+from components.losses.ppo import exact_kl, kl_k1, kl_k2, kl_k3
+from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy, token_logprobs
+from components.models.generation import Replies
 from components.models.heads import ScalarGPT
-from components.models.scoring import response_logits, response_logprobs, response_values, sequence_scores
+from components.models.scoring import response_logits, response_values
 from components.models.transformer import GPT
+from components.schema_rl import ActorCritic, Grpo
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """Sampled replies and all that the update needs of them; tensors are [B, R] unless said otherwise, detached.
+    """Sampled replies and all that the update needs of them; tensors are [B, R] and detached unless said otherwise.
 
-    batch: the sequences. scores: the reward of each whole reply, after the rule for unended ones, [B].
-    raw_scores: as the reward model gave it, [B]. ended: [B].
+    batch: the sequences. kept: what the sampler could draw, [B, R, V], or None for everything. old_logprobs,
+    reference_logprobs: of the sampled tokens. exact_kl, entropy: of the distributions they were drawn from.
+    old_values: the value network's predictions, 0 without one. raw_scores: as the reward source gave them, [B].
+    scores: after the rule for unended replies, [B]. ended: [B].
     """
 
     batch: SequenceBatch
+    kept: Tensor | None
     old_logprobs: Tensor
     reference_logprobs: Tensor
-    old_values: Tensor
-    advantages: Tensor
-    returns: Tensor
+    exact_kl: Tensor
     entropy: Tensor
-    scores: Tensor
+    old_values: Tensor
     raw_scores: Tensor
+    scores: Tensor
     ended: Tensor
 
-    def rows(self, index: Tensor) -> "Rollout":
+
+@dataclass(frozen=True)
+class Experience:
+    """What one update reads of some rows of a rollout: the rollout itself, and what its tokens were worth, [B, R]."""
+
+    rollout: Rollout
+    advantages: Tensor
+    returns: Tensor
+
+    def rows(self, index: Tensor) -> "Experience":
         """Some rows, cut to their own longest reply."""
-        batch = self.batch.rows(index)
+        batch = self.rollout.batch.rows(index)
         width = batch.response_mask.shape[1]
 
-        def cut(values: Tensor) -> Tensor:
-            return values[index, :width]
+        def cut(values: Tensor | None) -> Tensor | None:
+            return values if values is None else values[index] if values.ndim == 1 else values[index, :width]
 
-        return Rollout(
-            batch,
-            cut(self.old_logprobs),
-            cut(self.reference_logprobs),
-            cut(self.old_values),
-            cut(self.advantages),
-            cut(self.returns),
-            cut(self.entropy),
-            self.scores[index],
-            self.raw_scores[index],
-            self.ended[index],
-        )
+        parts = {f.name: cut(getattr(self.rollout, f.name)) for f in fields(Rollout) if f.name != "batch"}
+        rollout = Rollout(batch, **parts)  # type: ignore[arg-type]
+        return Experience(rollout, self.advantages[index, :width], self.returns[index, :width])
 
 
 @torch.no_grad()
-def collect(
-    prompts: list[list[int]],
+def examine(
+    prompts: Sequence[Sequence[int]],
+    replies: Replies,
+    raw_scores: Tensor,
     *,
     policy: GPT,
     reference: GPT,
-    reward_model: ScalarGPT,
-    value_model: ScalarGPT,
-    ppo: schema.Ppo,
+    value_model: ScalarGPT | None,
     sampling: Sampling,
-    max_new_tokens: int,
-    end_id: int,
+    unended_score: float,
     pad_id: int,
-    generator: torch.Generator,
 ) -> Rollout:
-    """One rollout.
+    """What policy, reference and value network say of sampled replies.
 
-    1. Sample a reply to each prompt.
-    2. Log-probabilities under the policy (by the function that the update uses) and the reference; values.
-    3. Score whole replies; one that does not end gets a fixed score (Ziegler et al. 2019).
-    4. KL-shaped rewards, advantages, returns; then whiten the advantages over the sampled tokens.
+    Log-probabilities come from the very function that the update uses. A reply that does not end gets a fixed score
+    (Ziegler et al. 2019). A token that rounding put outside of the sampler's set is in it: it was drawn.
     """
-    replies = sample_replies(
-        policy,
-        prompts,
-        sampling=sampling,
-        max_new_tokens=max_new_tokens,
-        end_id=end_id,
-        pad_id=pad_id,
-        generator=generator,
-    )
-    ids = [row[mask].tolist() for row, mask in zip(replies.response_ids, replies.response_mask, strict=True)]
-    batch = pack(prompts, ids, pad_id=pad_id).to(replies.ended.device)
-    mask = batch.response_mask
-    logits = response_logits(policy, batch)
-    old_logprobs = token_logprobs(logits, batch.response_ids, temperature=sampling.temperature) * mask
-    reference_logprobs = response_logprobs(reference, batch, temperature=sampling.temperature) * mask
-    values = response_values(value_model, batch) * mask
-    raw_scores = sequence_scores(reward_model, batch)
-    scores = torch.where(replies.ended, raw_scores, torch.full_like(raw_scores, ppo.unended_score))
-    rewards = shaped_rewards(scores, old_logprobs, reference_logprobs, mask, kl_coef=ppo.kl_coef)
-    gae = generalized_advantages(rewards, values, mask, discount=ppo.discount, gae_lambda=ppo.gae_lambda)
+    batch = as_batch(prompts, replies, pad_id=pad_id)
+    mask, ids = batch.response_mask, batch.response_ids
+    logits, reference_logits = response_logits(policy, batch), response_logits(reference, batch)
+    kept = candidates(logits, sampling)
+    if kept is not None:
+        kept = kept.scatter(-1, ids[..., None], True)
+    own = scaled_logits(logits, sampling, kept).log_softmax(-1)
+    other = scaled_logits(reference_logits, sampling, kept).log_softmax(-1)
     return Rollout(
-        batch,
-        old_logprobs,
-        reference_logprobs,
-        values,
-        whiten(gae.advantages, mask),
-        gae.returns,
-        token_entropy(logits, temperature=sampling.temperature) * mask,
-        scores,
-        raw_scores,
-        replies.ended,
-    )
+        batch=batch,
+        kept=kept,
+        old_logprobs=token_logprobs(logits, ids, sampling, kept) * mask,
+        reference_logprobs=token_logprobs(reference_logits, ids, sampling, kept) * mask,
+        exact_kl=exact_kl(own, other) * mask,
+        entropy=token_entropy(logits, sampling, kept) * mask,
+        old_values=torch.zeros_like(mask, dtype=torch.float) if value_model is None
+        else response_values(value_model, batch) * mask,
+        raw_scores=raw_scores,
+        scores=torch.where(replies.ended, raw_scores, torch.full_like(raw_scores, unended_score)),
+        ended=replies.ended,
+    )  # fmt: skip
 
 
-def rollout_figures(rollout: Rollout) -> dict[str, float]:
-    """What to watch of a rollout; docs/metrics.md defines each."""
-    mask = rollout.batch.response_mask
-    k1 = kl_k1(rollout.old_logprobs, rollout.reference_logprobs)
-    k3 = kl_k3(rollout.old_logprobs, rollout.reference_logprobs)
-    residual = masked_mean((rollout.returns - rollout.old_values) ** 2, mask)
-    spread = masked_mean((rollout.returns - masked_mean(rollout.returns, mask)) ** 2, mask)
+def as_batch(prompts: Sequence[Sequence[int]], replies: Replies, *, pad_id: int) -> SequenceBatch:
+    """Prompts and sampled replies as one batch: the ids that were sampled, never text encoded anew."""
+    ids = [row[mask].tolist() for row, mask in zip(replies.response_ids, replies.response_mask, strict=True)]
+    return pack([list(prompt) for prompt in prompts], ids, pad_id=pad_id).to(replies.ended.device)
+
+
+def appraise(rollout: Rollout, params: schema.Ppo, *, kl_coef: float, total: Total = alone) -> Experience:
+    """Advantages and returns of a rollout, by the algorithm of `params`; whitening is over all processes.
+
+    Without a value network the advantage of a reply's tokens is that of the whole reply, whose return is its score
+    less kl_coef times its KL. Differences to GRPO's paper: the KL is in the return, not in the loss.
+    """
+    mask, algorithm = rollout.batch.response_mask, params.algorithm
+    scores = rollout.scores
+    if params.whiten_rewards:
+        scores = whiten(scores, torch.ones_like(scores, dtype=torch.bool), shift_mean=False, total=total)
+    penalty = penalised_kl(rollout, params.kl_estimator)
+    if isinstance(algorithm, ActorCritic):
+        rewards = shaped_rewards(scores, penalty, mask, kl_coef=kl_coef)
+        gae = generalized_advantages(
+            rewards, rollout.old_values, mask, discount=algorithm.discount, gae_lambda=algorithm.gae_lambda
+        )
+        return Experience(rollout, whiten(gae.advantages, mask, total=total), gae.returns)
+    returns = scores - kl_coef * penalty.sum(dim=1)
+    baseline = group_normalized_advantages if isinstance(algorithm, Grpo) else leave_one_out_advantages
+    advantages = baseline(returns, group_size=algorithm.replies_per_prompt)
+    return Experience(rollout, advantages[:, None] * mask, returns[:, None] * mask)
+
+
+def penalised_kl(rollout: Rollout, estimator: str) -> Tensor:
+    """The KL of each sampled token as the penalty counts it, [B, R], 0 where masked."""
+    if estimator == "exact":
+        return rollout.exact_kl
+    function = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}[estimator]
+    return function(rollout.old_logprobs, rollout.reference_logprobs) * rollout.batch.response_mask
+
+
+def rollout_figures(experience: Experience, total: Total = alone) -> dict[str, float]:
+    """What to watch of a rollout, over all processes and real tokens only; docs/metrics.md defines each."""
+    rollout, mask = experience.rollout, experience.rollout.batch.response_mask
+    tokens, replies = total(mask.sum()), total(torch.tensor(len(mask), device=mask.device))
+
+    def per_token(values: Tensor) -> Tensor:
+        return total((values * mask).sum()) / tokens
+
+    def per_reply(values: Tensor) -> Tensor:
+        return total(values.float().sum()) / replies
+
+    own, reference = rollout.old_logprobs, rollout.reference_logprobs
+    mean_return = per_token(experience.returns)
+    spread = per_token((experience.returns - mean_return) ** 2).clamp(min=1e-8)
+    mean_score = per_reply(rollout.scores)
     figures = {
-        "score": rollout.scores.mean(),
-        "reward_model_score": rollout.raw_scores.mean(),
-        "score_std": rollout.scores.std(),
-        "kl_per_reply": k1.sum(dim=1).mean(),
-        "kl_per_token": masked_mean(k1, mask),
-        "kl_k3_per_token": masked_mean(k3, mask),
-        "entropy": masked_mean(rollout.entropy, mask),
-        "response_tokens": mask.sum(dim=1).float().mean(),
-        "ended_share": rollout.ended.float().mean(),
-        "explained_variance": 1 - residual / spread.clamp(min=1e-8),
+        "score": mean_score,
+        "reward_source_score": per_reply(rollout.raw_scores),
+        "score_std": per_reply((rollout.scores - mean_score) ** 2).sqrt(),
+        "kl_per_reply": per_reply(kl_k1(own, reference).sum(dim=1)),
+        "kl_k1_per_token": per_token(kl_k1(own, reference)),
+        "kl_k2_per_token": per_token(kl_k2(own, reference)),
+        "kl_k3_per_token": per_token(kl_k3(own, reference)),
+        "kl_exact_per_token": per_token(rollout.exact_kl),
+        "kl_exact_per_reply": per_reply(rollout.exact_kl.sum(dim=1)),
+        "entropy": per_token(rollout.entropy),
+        "response_tokens": tokens / replies,
+        "ended_share": per_reply(rollout.ended),
+        "truncated_share": 1 - per_reply(rollout.ended),
+        "distinct_2": per_reply(distinct_bigrams(rollout.batch)),
+        "explained_variance": 1 - per_token((experience.returns - rollout.old_values) ** 2) / spread,
     }
     return {f"rollout/{name}": float(value) for name, value in figures.items()}
+
+
+def distinct_bigrams(batch: SequenceBatch) -> Tensor:
+    """For each row the share of this batch's token pairs in it that no row before it has said, [B]; 1 for short ones.
+
+    Its mean falls to nearly 0 when all replies become the same, or one reply repeats itself.
+    """
+    seen: set[tuple[int, int]] = set()
+    shares = []
+    for ids, mask in zip(batch.response_ids.tolist(), batch.response_mask.tolist(), strict=True):
+        said = [token for token, real in zip(ids, mask, strict=True) if real]
+        pairs = list(pairwise(said))
+        shares.append(len(set(pairs) - seen) / len(pairs) if pairs else 1.0)
+        seen |= set(pairs)
+    return torch.tensor(shares, device=batch.input_ids.device)

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -25,7 +26,7 @@ from components.data.digests import file_md5, folder_md5
 from components.data.records import RecordError
 from components.data.sources import SourceError
 from components.lineage import flatten, is_alive, process_identity, process_session
-from components.tracking import PARENT_VARIABLE, StageTracker
+from components.tracking import PARENT_VARIABLE, SilentTracker, StageTracker
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +38,17 @@ USER_ERRORS = (parameters.ParamsError, RecordError, SourceError)
 
 @dataclass
 class Stage:
-    """A running stage: its parameters, where it writes, where it keeps what a resumed run needs, its tracker."""
+    """A running stage: its parameters, where it writes, where it keeps what a resumed run needs, its tracker.
+
+    `scratch` is where this process alone writes while it trains: the state folder, but for the helper processes of
+    data-parallel training, which see the checkpoints and keep nothing.
+    """
 
     name: str
     params: schema.Params
     out: Path
     state: Path
+    scratch: Path
     tracker: StageTracker
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -78,10 +84,15 @@ def _run(name: str, work: Callable[[Stage], None]) -> None:
     params = parameters.check(tree, source=str(parameters.PARAMS_FILE))
     state = state_root() / f"{name}-{fingerprint(name, tree)}"
     state.mkdir(parents=True, exist_ok=True)
+    if _is_helper():
+        with tempfile.TemporaryDirectory() as scratch:
+            silent = SilentTracker(name, tree, state=state, artifacts=ARTIFACTS)
+            work(Stage(name, params, Path(scratch), state, Path(scratch), silent))
+        return
     out = ARTIFACTS / name
     out.mkdir(parents=True, exist_ok=True)
     with StageTracker(name, tree, state=state, artifacts=ARTIFACTS) as tracker:
-        stage = Stage(name, params, out, state, tracker)
+        stage = Stage(name, params, out, state, state, tracker)
         work(stage)
         duration = time.monotonic() - started
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -91,6 +102,11 @@ def _run(name: str, work: Callable[[Stage], None]) -> None:
         logger.info("done in %.0f s, peak memory %.2f GiB", duration, peak_gib)
     (out / "run.json").write_text(json.dumps(tracker.record(duration, peak_gib), indent=1, sort_keys=True) + "\n")
     shutil.rmtree(state)
+
+
+def _is_helper() -> bool:
+    """Whether this is another process of data-parallel training: Lightning starts them with the stage's own command."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def state_root() -> Path:

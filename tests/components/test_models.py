@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from components.models.generation import Sampling, draw, filtered_logits, sample_replies, sample_steps
+from components.losses.sampling import Sampling, candidates, scaled_logits
+from components.models.generation import draw, sample_replies, sample_steps, uniforms
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig, config_for
 from components.models.transformer import GPT, attend, count_parameters
@@ -116,14 +117,12 @@ def test_too_many_tokens_are_refused(model):
     with pytest.raises(ValueError, match="context of 24"):
         model(torch.zeros(1, 25, dtype=torch.long))
     with pytest.raises(ValueError, match="context of 24"):
-        next(sample_steps(model, [[1] * 20], sampling=Sampling(), max_new_tokens=5, generator=torch.Generator()))
+        next(sample_steps(model, [[1] * 20], sampling=Sampling(), uniform=torch.zeros(1, 5)))
 
 
 def test_cached_generation_of_ragged_prompts_equals_uncached_greedy_decoding(model):
     prompts = [[3], [5, 6, 7, 8, 9, 10, 11], [1, 2], [60, 59, 58, 4]]
-    steps = sample_steps(
-        model, prompts, sampling=Sampling(temperature=1e-6), max_new_tokens=12, generator=torch.Generator()
-    )
+    steps = sample_steps(model, prompts, sampling=Sampling(temperature=1e-6), uniform=torch.full((4, 12), 0.5))
     sampled = torch.stack(list(steps), dim=1).tolist()
     for prompt, reply in zip(prompts, sampled, strict=True):
         ids = list(prompt)
@@ -135,9 +134,8 @@ def test_cached_generation_of_ragged_prompts_equals_uncached_greedy_decoding(mod
 
 def test_replies_stop_at_the_end_marker_and_pad_after_it(model):
     replies = sample_replies(
-        model, [[1], [2, 3], [4]] * 20, sampling=Sampling(), max_new_tokens=15, end_id=7, pad_id=0,
-        generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+        model, [[1], [2, 3], [4]] * 20, sampling=Sampling(), uniform=uniforms(60, 15, seed=(0,)), end_id=7, pad_id=0
+    )
     for ids, mask, ended in zip(replies.response_ids, replies.response_mask, replies.ended, strict=True):
         length = int(mask.sum())
         assert mask.tolist() == [True] * length + [False] * (len(mask) - length)
@@ -149,27 +147,28 @@ def test_replies_stop_at_the_end_marker_and_pad_after_it(model):
 
 def test_drawn_frequencies_are_the_probabilities():
     logits = torch.tensor([0.5, 0.1, 0.25, 0.15]).log().expand(40_000, 4)
-    counts = np.bincount(draw(logits, torch.Generator().manual_seed(0))[:, 0].numpy(), minlength=4)
+    counts = np.bincount(draw(logits, uniforms(40_000, 1, seed=(0,))[:, 0]).numpy(), minlength=4)
     expected = 40_000 * np.array([0.5, 0.1, 0.25, 0.15])
     assert ((counts - expected) ** 2 / expected).sum() < 16.27  # chi-square, 3 degrees of freedom, p = 0.001
 
 
-def test_same_seed_same_sample(model):
-    def sample():
+def test_a_reply_depends_on_its_own_row_alone(model):
+    prompts, uniform = [[1], [2, 3], [9, 8, 7, 6]], uniforms(3, 9, seed=(5,))
+
+    def sample(rows):
         return sample_replies(
-            model, [[1], [2, 3]], sampling=Sampling(), max_new_tokens=9, end_id=60, pad_id=0,
-            generator=torch.Generator().manual_seed(5),
-        )  # fmt: skip
+            model, [prompts[row] for row in rows], sampling=Sampling(), uniform=uniform[rows], end_id=60, pad_id=0
+        )
 
-    assert torch.equal(sample().response_ids, sample().response_ids)
+    together, alone = sample([0, 1, 2]), sample([2])
+    length = int(alone.response_mask.sum())
+    assert together.response_mask[2].sum() == length
+    assert torch.equal(together.response_ids[2, :length], alone.response_ids[0, :length])
 
 
-def test_top_k_and_top_p_keep_what_they_should_and_draw_nothing_else():
+def test_what_is_cut_is_never_drawn():
     logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
-    top_k = filtered_logits(logits, Sampling(top_k=2))
-    assert torch.isfinite(top_k).tolist() == [[True, True, False, False]]
-    top_p = filtered_logits(logits, Sampling(top_p=0.65))  # 0.4 and 0.3 reach 0.65, 0.4 alone does not
-    assert torch.isfinite(top_p).tolist() == [[True, True, False, False]]
-    drawn = draw(top_p.expand(5000, 4), torch.Generator().manual_seed(0))
-    assert set(drawn[:, 0].tolist()) == {0, 1}
-    torch.testing.assert_close(filtered_logits(logits, Sampling(temperature=2.0)), logits / 2)
+    sampling = Sampling(top_p=0.65)
+    cut = scaled_logits(logits, sampling, candidates(logits, sampling)).expand(5000, 4)
+    assert set(draw(cut, uniforms(5000, 1, seed=(0,))[:, 0]).tolist()) == {0, 1}
+    assert set(draw(cut, torch.full((5000,), 1 - 1e-7)).tolist()) == {1}

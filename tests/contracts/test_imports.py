@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from components.params import load
 from tests.contracts.imports import ROOT, imported, modules
 
 LAYERS = ("components.losses", "components.models", "components.labeling", "components.evaluation", "components.stages")
@@ -51,7 +52,7 @@ def test_components_do_not_import_flows():
 
 @pytest.mark.parametrize("path", modules("components/stages"), ids=lambda path: path.stem)
 def test_stages_do_not_import_each_other(path):
-    stages = {"ingest", "prepare", "pretrain", "sft", "compare", "reward", "ppo", "evaluate"}
+    stages = {"ingest", "prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate"}
     others = {f"components.stages.{stage}" for stage in stages - {path.stem}}
     assert not imported(path) & others
 
@@ -65,7 +66,9 @@ def test_gold_function_is_hidden_from_everything_that_trains():
     users = {
         p.stem for p in modules("components") if any(n.startswith("components.labeling.gold") for n in imported(p))
     }
-    assert users == {"compare", "evaluate"}
+    # reward_source offers it to studies, on request only: what is compared is trained on the reward model.
+    assert users == {"compare", "evaluate", "reward_source"}
+    assert load(ROOT / "params.yaml").ppo.reward.kind == "model"
 
 
 def test_importing_every_module_changes_nothing(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -44,8 +45,16 @@ TINY = {
     "ppo.iterations": 2,
     "ppo.rollout_batch_size": 8,
     "ppo.minibatch_size": 4,
+    "ppo.microbatch_size": 2,
     "ppo.pretrain_batch_size": 2,
     "ppo.checkpoint_interval": 1,
+    "dpo.max_steps": 3,
+    "dpo.prompts_per_batch": 4,
+    "dpo.checkpoint_interval": 1,
+    "feedme.max_steps": 3,
+    "feedme.batch_size": 4,
+    "feedme.validation_interval": 2,
+    "feedme.checkpoint_interval": 1,
     "evaluate.num_prompts": 16,
     "evaluate.text_windows": 64,
 }
@@ -74,6 +83,7 @@ class Repository:
         """Start a command in a group of its own; stdout and stderr come as one text."""
         return subprocess.Popen(
             command, cwd=self.root, env=self.environment, text=True, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a script's background jobs ignore it
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 

@@ -1,0 +1,68 @@
+"""The distribution that a token is drawn from: one set of functions for the sampler and for the trainer.
+
+Were they to differ, as in libraries that sample from a truncated softmax and score with the full one, the ratio of
+PPO would be wrong from the first update and nothing would say so.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn: from softmax(logits / temperature), cut to the top_k best and to mass top_p.
+
+    top_k = 0 and top_p = 1 cut nothing.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+def candidates(logits: Tensor, sampling: Sampling) -> Tensor | None:
+    """True for the tokens that may be drawn, [..., V], given logits, [..., V]; None where all may.
+
+    Nucleus sampling (arXiv:1904.09751): the fewest tokens, best first, whose mass reaches top_p; after top-k.
+    """
+    kept: Tensor | None = None
+    if 0 < sampling.top_k < logits.shape[-1]:
+        kept = logits >= logits.topk(sampling.top_k, dim=-1).values[..., -1:]
+    if sampling.top_p < 1:
+        ordered, order = scaled_logits(logits, sampling, kept).sort(dim=-1, descending=True)
+        probabilities = ordered.softmax(dim=-1)
+        mass_before = probabilities.cumsum(dim=-1) - probabilities
+        nucleus = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, order, mass_before < sampling.top_p)
+        kept = nucleus if kept is None else kept & nucleus
+    return kept
+
+
+def scaled_logits(logits: Tensor, sampling: Sampling, kept: Tensor | None) -> Tensor:
+    """Logits, [..., V], in fp32 divided by the temperature, -inf outside of `kept` (from `candidates`)."""
+    logits = logits.float()
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
+    return logits if kept is None else logits.masked_fill(~kept, float("-inf"))
+
+
+def token_logprobs(logits: Tensor, targets: Tensor, sampling: Sampling, kept: Tensor | None = None) -> Tensor:
+    """Log-probability that the sampler draws each target, [B, T], from logits, [B, T, V].
+
+    Args:
+        logits: of the model that is asked.
+        targets: ids that were drawn, [B, T].
+        sampling: the sampler's settings.
+        kept: what the sampler could draw at each place, [B, T, V]; None for everything. A policy that is being
+            updated, and the reference, are asked over the same tokens that the sampling policy could draw.
+    """
+    losses = F.cross_entropy(scaled_logits(logits, sampling, kept).flatten(0, 1), targets.flatten(), reduction="none")
+    return -losses.view_as(targets)
+
+
+def token_entropy(logits: Tensor, sampling: Sampling, kept: Tensor | None = None) -> Tensor:
+    """Entropy in nats of each distribution that a token was drawn from, [B, T]; arguments as in `token_logprobs`."""
+    logprobs = torch.log_softmax(scaled_logits(logits, sampling, kept), dim=-1)
+    return -torch.xlogy(logprobs.exp(), logprobs.exp()).sum(dim=-1)

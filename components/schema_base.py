@@ -1,0 +1,37 @@
+"""What the sections of `params.yaml` share: number ranges and the optimizer."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Optimizer:
+    """AdamW for all weights, or Muon for the matrices and AdamW for the rest."""
+
+    name: Literal["adamw", "muon"]
+    learning_rate: Positive
+    matrix_learning_rate: NonNegative
+    weight_decay: NonNegative
+    gradient_clip: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay: Literal["constant", "linear", "cosine"]
+    decay_fraction: Fraction
+    final_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _rates_are_used(self) -> "Optimizer":
+        if (self.name == "muon") != (self.matrix_learning_rate > 0):
+            raise ValueError("matrix_learning_rate is Muon's: positive with muon, 0 with adamw")
+        if (self.decay == "constant") != (self.decay_fraction == 0):
+            raise ValueError("decay_fraction is 0 with a constant schedule and positive with any other")
+        return self

@@ -1,0 +1,117 @@
+"""The parts of the `ppo` section: algorithm, reward source, KL control, pretraining mix, stop rules."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from components.schema_base import STRICT, Count, Fraction, NonNegative, Optimizer, Positive
+
+GroupSize = Annotated[int, Field(ge=2)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ActorCritic:
+    """PPO: advantages by GAE from a separate value network (arXiv:1707.06347, arXiv:1506.02438)."""
+
+    kind: Literal["ppo"]
+    discount: Fraction
+    gae_lambda: Fraction
+    value_clip: Positive
+    value_warmup: Annotated[int, Field(ge=0)]  # iterations in which the value network alone is trained
+    value: Optimizer
+
+    @property
+    def replies_per_prompt(self) -> int:
+        """A value network needs no group to compare with."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Grpo:
+    """No value network: advantages are normalised within the replies to a prompt (arXiv:2402.03300)."""
+
+    kind: Literal["grpo"]
+    replies_per_prompt: GroupSize
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Rloo:
+    """No value network: the baseline is the mean of the other replies to the prompt (arXiv:2402.14740)."""
+
+    kind: Literal["rloo"]
+    replies_per_prompt: GroupSize
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelReward:
+    """The learned reward model."""
+
+    kind: Literal["model"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GoldReward:
+    """The gold function itself: for studies of what a reward model costs, never for a model that is compared."""
+
+    kind: Literal["gold"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class VerifierReward:
+    """Tasks with answers that a program checks, made by the optional `reasoning-gym` (`pip install .[verifier]`)."""
+
+    kind: Literal["verifier"]
+    task: str
+    size: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FixedKl:
+    """The KL coefficient stays what it is."""
+
+    kind: Literal["fixed"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ZieglerKl:
+    """The KL coefficient moves so that the KL of a reply approaches `target` nats (arXiv:1909.08593)."""
+
+    kind: Literal["ziegler"]
+    target: Positive
+    horizon: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SchulmanKl:
+    """The KL coefficient is halved or doubled when the KL of a reply leaves the target's range (arXiv:1707.06347)."""
+
+    kind: Literal["schulman"]
+    target: Positive
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CoefficientMix:
+    """PPO-ptx: `value` times the pretraining loss is added (arXiv:2203.02155, equation 2); 0 for plain PPO."""
+
+    kind: Literal["coefficient"]
+    value: NonNegative
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GradientRatioMix:
+    """PPO-ptx with the coefficient at which the pretraining gradient is `value` times as long as the policy's."""
+
+    kind: Literal["gradient_ratio"]
+    value: Positive
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Stops:
+    """When a run is ended with the cause named: a KL budget, and how far figures may fall below the first rollout's."""
+
+    kl_per_reply: Positive
+    entropy_share: Fraction
+    distinct_2_share: Fraction
+    response_tokens_share: Fraction
+    ended_share: Fraction

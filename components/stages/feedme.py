@@ -1,0 +1,72 @@
+"""FeedME: fine-tune the SFT model on its own best-ranked replies (rejection sampling; OpenAI's text-davinci-002).
+
+Of the replies that compare had ranked, those that share the first place are imitated: best-of-K sampling, put into
+the weights. No reward model and no reinforcement learning. Writes `artifacts/feedme/model/`, registered as
+`gpt-feedme`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from components.checkpoints import load_gpt, load_tokenizer, save_model
+from components.data.chat import EncodedChat
+from components.data.comparisons import EncodedComparison, load_comparisons
+from components.data.demonstrations import DemonstrationRows, pad_rows
+from components.models.transformer import GPT
+from components.stages.fit import fit
+from components.stages.imitation import ImitationModule
+from components.stages.runtime import Stage, run_stage
+
+SFT = Path("artifacts/sft/model")
+COMPARISONS = Path("artifacts/compare")
+
+
+def best_replies(comparisons: Iterable[EncodedComparison], *, pad_id: int, width: int) -> DemonstrationRows:
+    """The first-ranked replies of each prompt as training rows; a prompt whose replies all tie teaches nothing."""
+    pieces = [
+        EncodedChat(c.prompt + reply, [False] * len(c.prompt) + [True] * len(reply))
+        for c in comparisons
+        if len(set(c.ranks)) > 1
+        for reply, rank in zip(c.replies, c.ranks, strict=True)
+        if rank == min(c.ranks)
+    ]
+    return pad_rows(pieces, pad_id=pad_id, width=width)
+
+
+def feedme(stage: Stage) -> None:
+    """The whole stage."""
+    params = stage.params
+    torch.manual_seed(params.seed)
+    tokenizer = load_tokenizer(SFT)
+    longest = params.prepare.max_prompt_tokens + params.generation.max_new_tokens
+    train, validation = (
+        best_replies(
+            load_comparisons(
+                COMPARISONS / f"{split}.jsonl",
+                tokenizer,
+                max_prompt_tokens=params.prepare.max_prompt_tokens,
+                max_reply_tokens=params.generation.max_new_tokens,
+            ),
+            pad_id=tokenizer.pad,
+            width=longest,
+        )
+        for split in ("train", "test")
+    )
+    module = ImitationModule(stage, load_gpt(SFT).train(), params.feedme, train=train, validation=validation)
+    stage.metrics["untuned"] = module.validate()
+    fit(
+        stage,
+        module,
+        checkpoint_interval=params.feedme.checkpoint_interval,
+        validate_every=params.feedme.validation_interval,
+    )
+    stage.metrics |= {"rows": len(train.input_ids), "validation": {"loss": module.validate()["validation/loss"]}}
+    model: GPT = module.network  # type: ignore[assignment]
+    save_model(stage.path("model"), model, SFT / "tokenizer.json")
+    stage.tracker.register_model(stage.path("model"))
+
+
+if __name__ == "__main__":
+    run_stage("feedme", feedme)
