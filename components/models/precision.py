@@ -18,6 +18,11 @@ def has_bf16(device_type: str) -> bool:
     return device_type == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in CPU_BF16)
 
 
+def training_device(accelerator: str) -> str:
+    """The kind of device that Lightning will train on for an accelerator's name."""
+    return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+
+
 @lru_cache
 def resolve(precision: str, device_type: str) -> str:
     """`auto` as one of Lightning's names for a kind of device; other names as they are."""
@@ -29,6 +34,11 @@ def resolve(precision: str, device_type: str) -> str:
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
-    """Autocast as Lightning does for the same precision; none for fp32."""
+    """Autocast as Lightning does for the same precision; none for fp32.
+
+    Code that is compiled gives a resolved name: asking for the processor's abilities cannot be traced.
+    """
     device_type = torch.device(device).type
-    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=resolve(precision, device_type) == "bf16-mixed")
+    if precision == "auto":
+        precision = resolve(precision, device_type)
+    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")

@@ -49,7 +49,7 @@ class DpoModule(SupervisedModule):
         """Implicit rewards and ranks of every reply, [B, K] each; rank 0 where there is none."""
         batch = as_rows(comparisons, pad_id=self.pad_id).to(self.device)
         policy: GPT = self.network  # type: ignore[assignment]
-        with autocast(self.stage.params.compute.precision, self.device):
+        with autocast(self.precision, self.device):
             own = response_logprobs(policy, batch, Sampling())
             with torch.no_grad():
                 reference = response_logprobs(self.frozen["reference"], batch, Sampling())

@@ -16,7 +16,7 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from components import schema
-from components.models.precision import resolve
+from components.models.precision import resolve, training_device
 from components.progress import Progress
 from components.schema_base import Optimizer as OptimizerParams
 from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
@@ -45,6 +45,8 @@ class TrainingModule(LightningModule):
         self.automatic_optimization = False
         self.stage = stage
         self.total_steps = total_steps
+        compute = stage.params.compute
+        self.precision: Any = resolve(compute.precision, training_device(compute.accelerator))
         self.history = History(stage.scratch / "history.jsonl")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
@@ -177,15 +179,14 @@ def fit(
     if resume_from is not None:
         logger.info("resuming from %s", resume_from)
     module.history.truncate(0 if resume_from is None else int(resume_from.name.removeprefix("step-")))
-    device_type = "cuda" if compute.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
-    precision = resolve(compute.precision, device_type)
-    logger.info("training in %s on %s", precision, device_type)
+    device_type = training_device(compute.accelerator)
+    logger.info("training in %s on %s", module.precision, device_type)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = Trainer(
         accelerator=compute.accelerator,
         devices=compute.devices,
         strategy=compute.strategy,
-        precision=precision,
+        precision=module.precision,
         # Else compiled code adds up the gradients of a token's occurrences in whatever order its threads come by.
         deterministic=device_type == "cpu",
         max_epochs=1,

@@ -34,7 +34,7 @@ class ImitationModule(SupervisedModule):
     def loss(self, input_ids: Tensor, loss_mask: Tensor, count: Tensor | None = None) -> Tensor:
         """Mean loss in nats over the targets that count, ids and mask being [B, T + 1]; `count` in the whole batch."""
         model: GPT = self.network  # type: ignore[assignment]
-        with autocast(self.stage.params.compute.precision, input_ids.device):
+        with autocast(self.precision, input_ids.device):
             return next_token_loss(model.logits(model(input_ids[:, :-1])), input_ids[:, 1:], loss_mask[:, 1:], count)
 
     def rows(self, step: int) -> list[int]:

@@ -60,7 +60,7 @@ class PolicyUpdate:
     def _policy_part(self, part: Experience, count: Tensor) -> dict[str, Tensor]:
         """Add the gradients of one micro-batch; its share of the minibatch's figures."""
         rollout, mask = part.rollout, part.rollout.batch.response_mask
-        with autocast(self.params.compute.precision, self.module.device):
+        with autocast(self.module.precision, self.module.device):
             logprobs = response_logprobs(
                 self.module.policy, rollout.batch, sampling_of(self.params.generation), rollout.kept
             )
@@ -86,7 +86,7 @@ class PolicyUpdate:
         module.policy.zero_grad()
         windows = self._pretraining_windows(number)
         targets = module.total(torch.tensor(windows[:, 1:].numel(), device=module.device))
-        with autocast(self.params.compute.precision, module.device):
+        with autocast(self.module.precision, module.device):
             logits = module.policy.logits(module.policy(windows[:, :-1]))
             loss = next_token_loss(logits, windows[:, 1:], count=targets)
         module.accumulate(loss)
@@ -122,7 +122,7 @@ class PolicyUpdate:
         loss, clipped = torch.zeros((), device=module.device), torch.zeros((), device=module.device)
         for part in parts:
             rollout, mask = part.rollout, part.rollout.batch.response_mask
-            with autocast(self.params.compute.precision, module.device):
+            with autocast(self.module.precision, module.device):
                 values = response_values(module.value, rollout.batch)
                 result = clipped_value_loss(
                     values, rollout.old_values, part.returns, mask, value_clip=algorithm.value_clip, count=count

@@ -96,7 +96,7 @@ class PpoModule(TrainingModule):
         group = params.algorithm.replies_per_prompt
         prompts = [self.prompts[row] for _, row in batch for _ in range(group)]
         places = [place * group + k for place, _ in batch for k in range(group)]
-        with autocast(self.stage.params.compute.precision, self.device):
+        with autocast(self.precision, self.device):
             rollout = self.sample(prompts, places, step)
         if step == 0:
             self._preflight(prompts, places)

@@ -40,7 +40,7 @@ class PretrainModule(SupervisedModule):
     def loss(self, windows: Tensor, count: Tensor | None = None) -> Tensor:
         """Mean loss in nats over windows, [B, T + 1]; `count` targets are in the whole batch."""
         model: GPT = self.network  # type: ignore[assignment]
-        with autocast(self.stage.params.compute.precision, windows.device):
+        with autocast(self.precision, windows.device):
             return next_token_loss(model.logits(model(windows[:, :-1])), windows[:, 1:], count=count)
 
     def rows(self, step: int) -> list[int]:

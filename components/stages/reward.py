@@ -59,7 +59,7 @@ class RewardModule(SupervisedModule):
     def score(self, comparisons: Sequence[EncodedComparison]) -> tuple[Tensor, Tensor]:
         """Scores and ranks of every reply, [B, K] each, from one forward pass a reply; rank 0 where there is none."""
         batch = as_rows(comparisons, pad_id=self.pad_id).to(self.device)
-        with autocast(self.stage.params.compute.precision, self.device):
+        with autocast(self.precision, self.device):
             scores = sequence_scores(self.network, batch)  # type: ignore[arg-type]
         ranks = rank_table(comparisons).to(self.device)
         return torch.zeros(ranks.shape, device=self.device).masked_scatter(ranks > 0, scores), ranks

@@ -1,0 +1,121 @@
+"""A tiny alignment stage in a folder of its own: models, prompts, tokens and parameters that the real modules read."""
+
+import json
+import random
+from pathlib import Path
+
+import torch
+
+from components import params as parameters
+from components.checkpoints import save_model
+from components.data.chat import ChatTokenizer
+from components.data.records import Message, Prompt, write_records
+from components.data.tokenizer import train_tokenizer
+from components.data.tokens import TokenFileWriter
+from components.models.heads import ScalarGPT
+from components.models.sizes import GPTConfig
+from components.models.transformer import GPT
+from components.stages.ppo import PpoModule
+from components.stages.replies import load_prompts
+from components.stages.reward_source import LearnedReward, RewardSource, open_source
+from components.stages.runtime import Stage
+from components.tracking import SilentTracker
+from tests.contracts.imports import ROOT
+from tests.flows.repository import TINY, WORDS
+
+QUICK = {
+    "ppo.iterations": 2,
+    "ppo.rollout_batch_size": 8,
+    "ppo.minibatch_size": 8,
+    "ppo.microbatch_size": 8,
+    "ppo.inner_epochs": 1,
+    "ppo.pretrain_batch_size": 2,
+    "generation.max_new_tokens": 8,
+    "prepare.max_prompt_tokens": 16,
+    "ppo.stops": dict.fromkeys(
+        ("entropy_share", "distinct_2_share", "response_tokens_share", "ended_share"), 0.0
+    ) | {"kl_per_reply": 1e6},
+}  # fmt: skip
+
+
+class Offline(PpoModule):
+    """The stage's module without a Trainer, so that single updates can be looked at."""
+
+    @property
+    def device(self):
+        return torch.device("cpu")
+
+    def total(self, value):
+        return value
+
+    def share(self, rows):
+        return rows
+
+    def accumulate(self, loss):
+        loss.backward()
+
+    def optimizers(self):
+        if not hasattr(self, "_optimizers"):
+            self._optimizers = self.configure_optimizers()
+        return self._optimizers
+
+    def log_figures(self, figures):
+        return
+
+    def iterate(self):
+        """One iteration; its figures."""
+        step = int(self.step)
+        figures = self.train_on(self.make_batch(step), step)
+        self.step += 1
+        return figures
+
+
+def make_files(root: Path, *, width: int = 32) -> None:
+    """Everything that the ppo stage reads, below a folder; weights are random but not tiny."""
+    torch.manual_seed(0)
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(WORDS, k=6)) + "." for _ in range(80)]
+    prepared, models = root / "artifacts/prepare", root / "artifacts"
+    prepared.mkdir(parents=True)
+    train_tokenizer(texts, vocab_size=300).save(str(prepared / "tokenizer.json"))
+    tokenizer = ChatTokenizer.load(prepared / "tokenizer.json")
+    writer = TokenFileWriter(
+        prepared / "tokens/train.bin", vocab_size=tokenizer.vocab_size, endoftext=tokenizer.endoftext
+    )
+    writer.extend(texts, [tokenizer.encode_text(text) for text in texts])
+    writer.close()
+    prompts = [Prompt(id=f"c{i}:1", messages=(Message(role="user", content=text),)) for i, text in enumerate(texts)]
+    (prepared / "prompts").mkdir()
+    write_records(prepared / "prompts/ppo.jsonl", prompts)
+    config = GPTConfig(tokenizer.vocab_size, 40, 2, width, 2)
+    sft, reward = GPT(config), ScalarGPT(config)
+    for model in (sft, reward.body):
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.15)
+    for folder, model in (("sft", sft), ("reward", reward)):
+        (models / folder).mkdir()
+        save_model(models / folder / "model", model, prepared / "tokenizer.json")
+    metrics = {"demonstrations": {"mean": 0.0, "std": 1.0}}
+    (models / "reward/metrics.json").write_text(json.dumps(metrics))
+
+
+def make_stage(root: Path, **changes: object) -> Stage:
+    """A ppo stage in the present folder; changes are `ppo__kl_coef=0.2` and the like."""
+    tree = parameters.override(parameters.read_tree(ROOT / "params.yaml"), {**TINY, **QUICK})
+    tree = parameters.override(tree, {key.replace("__", "."): value for key, value in changes.items()})
+    params = parameters.check(tree, source="test")
+    state = root / "state"
+    state.mkdir(exist_ok=True)
+    tracker = SilentTracker("ppo", tree, state=state, artifacts=root / "artifacts")
+    return Stage("ppo", params, root / "artifacts/ppo", state, state, tracker)
+
+
+def make_module(stage: Stage, reward: RewardSource | None = None) -> Offline:
+    """The module of a stage made by `make_stage`."""
+    tokenizer = ChatTokenizer.load(Path("artifacts/prepare/tokenizer.json"))
+    prompts = load_prompts(Path("artifacts/prepare/prompts/ppo.jsonl"), tokenizer, max_tokens=16)
+    source = reward or open_source(stage.params.ppo.reward, tokenizer, seed=0)
+    assert reward is not None or isinstance(source, LearnedReward)
+    module = Offline(stage, tokenizer, prompts, source)
+    module.on_fit_start()
+    return module

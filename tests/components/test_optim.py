@@ -1,0 +1,67 @@
+"""Muon, schedules and precision."""
+
+import pytest
+import torch
+from torch import nn
+
+from components.models import precision
+from components.schema_base import Optimizer
+from components.stages.muon import Muon, orthogonalize
+from components.stages.optim import learning_rate_factor
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 8), (8, 32)])
+def test_updates_are_nearly_orthogonal(shape):
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalize(torch.randn(3, *shape)))
+    assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_muon_agrees_with_torchs_to_the_precision_of_its_bf16():
+    torch.manual_seed(0)
+    shapes = [(16, 16), (48, 16), (16, 64), (16, 16)]
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    start = [p.detach().clone() for p in ours]
+    pair = (Muon(ours, lr=0.1, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1))
+    for _ in range(4):
+        gradients = [torch.randn(shape) for shape in shapes]
+        for parameters, optimizer in zip((ours, theirs), pair, strict=True):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+    for own, other, first in zip(ours, theirs, start, strict=True):
+        moved = (other - first).norm()
+        assert (own - other).norm() < 0.03 * moved
+
+
+def test_a_matrix_does_not_depend_on_its_neighbours():
+    torch.manual_seed(0)
+    batch = torch.randn(4, 12, 6)
+    torch.testing.assert_close(orthogonalize(batch)[2], orthogonalize(batch[2:3])[0], atol=1e-6, rtol=0)
+
+
+def schedule(**changes):
+    values = dict(name="adamw", learning_rate=1.0, matrix_learning_rate=0.0, weight_decay=0.0, gradient_clip=1.0,
+                  warmup_steps=0, decay="cosine", decay_fraction=1.0, final_fraction=0.1)  # fmt: skip
+    return Optimizer(**{**values, **changes})
+
+
+def test_cosine_passes_its_published_points():
+    factors = [learning_rate_factor(schedule(), step, 1000) for step in (499, 999)]
+    assert factors == pytest.approx([0.55, 0.1])
+
+
+def test_warm_up_and_linear_decay_by_hand():
+    params = schedule(warmup_steps=4, decay="linear", decay_fraction=0.5, final_fraction=0.0)
+    factors = [learning_rate_factor(params, step, 10) for step in (0, 3, 4, 5, 9)]
+    assert factors == pytest.approx([0.25, 1.0, 1.0, 0.8, 0.0])
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_precision_is_bf16_only_where_the_processor_has_it(monkeypatch, native, expected):
+    precision.resolve.cache_clear()
+    monkeypatch.setattr(precision, "has_bf16", lambda device_type: native)
+    assert precision.resolve("auto", "cpu") == expected
+    assert precision.resolve("32-true", "cpu") == "32-true"
+    precision.resolve.cache_clear()
