@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOP := $(VENV)/.develop
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 ARGS ?=
@@ -11,7 +12,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help setup run test format ui chat clean
+.PHONY: help setup run test chaos format ui chat clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,19 +22,27 @@ setup: $(READY) ## Make .venv with the pinned dependencies
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 run")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt .
+	@touch $@
+
+# Apart from what `make run` needs: torchmetrics imports transformers where it finds it, a second and a half a stage.
+$(DEVELOP): $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt ".[dev]"
 	@touch $@
 
 run: $(READY) ## The whole road, from raw text to an aligned chat model (ARGS='--preset smoke' for a short one)
 	$(BIN)/python -m flows.lineage $(ARGS)
 
-test: $(READY) ## Lint, types and tests
+test: $(DEVELOP) ## Lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
 
-format: $(READY) ## Format the code and fix what the linter can
+chaos: $(DEVELOP) ## Kill every training stage at random moments; what it makes must stay the same (ARGS='--kills 40')
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+format: $(DEVELOP) ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from components import tracking
+from components import mlflow_store
 from components.serving import ChatModel
 
 DEFAULT = "models:/gpt-ppo@champion"
@@ -27,7 +27,7 @@ def load(address: str | None) -> tuple[ChatModel, str]:
     for candidate in [address] if address else [DEFAULT, FALLBACK]:
         if Path(candidate).is_dir():
             return ChatModel(Path(candidate)), candidate
-        folder = tracking.download_model(candidate)
+        folder = mlflow_store.download_model(candidate)
         if folder is not None:
             return ChatModel(folder), candidate
     raise SystemExit(

@@ -58,6 +58,7 @@ class Prepare:
     """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their id."""
 
     vocab_size: Annotated[int, Field(ge=300, le=2**32)]
+    max_records: Annotated[int, Field(ge=0)]  # read this many and no more; 0 for all
     shard_records: Count
     validation_fraction: OpenFraction
     test_fraction: OpenFraction
@@ -185,6 +186,7 @@ class BestOfKObjective:
 class Reward:
     """Training the reward model on rankings."""
 
+    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
     objective: Annotated[RankingObjective | PairwiseObjective | BestOfKObjective, Field(discriminator="kind")]
     normalisation: Literal["bias", "gain_and_bias"]
     epochs: Count
@@ -197,6 +199,7 @@ class Reward:
 class Ppo:
     """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
 
+    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
     algorithm: Annotated[rl.ActorCritic | rl.Grpo | rl.Rloo, Field(discriminator="kind")]
     reward: Annotated[rl.ModelReward | rl.GoldReward | rl.VerifierReward, Field(discriminator="kind")]
     iterations: Count
@@ -230,6 +233,7 @@ class Ppo:
 class Dpo:
     """Direct preference optimisation on the comparisons; a batch has `prompts_per_batch` rankings."""
 
+    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
     beta: Positive
     max_steps: Count
     prompts_per_batch: Count
@@ -241,6 +245,7 @@ class Dpo:
 class Feedme:
     """Fine-tuning on the best-ranked replies; a batch is `batch_size` rows."""
 
+    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
     max_steps: Count
     batch_size: Count
     validation_interval: Count

@@ -25,19 +25,24 @@ def trigger(flow: Callable[..., dict[str, str]], description: str | None, *, who
     options |= {"force": arguments.force}
     if whole_road:
         options["from_stage"] = arguments.from_stage
+    outcomes = run_flow(flow, **options)
+    print_summary(outcomes, arguments.preset, dict(arguments.set))
+
+
+def run_flow(flow: Callable[..., dict[str, str]], **options: Any) -> dict[str, str]:
+    """Run a flow as a command, on the server of `make ui` if it is up; an error is a sentence and a non-zero exit."""
     os.environ.setdefault("DO_NOT_TRACK", "true")
     threading.Thread(target=_warm_up, daemon=True).start()
     try:
         # A heartbeat would cost every flow a second at its end; the next flow finds out who died (road.reconcile).
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **_server()}):
-            outcomes = flow(**options)
+            return flow(**options)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the last checkpoint")
     except StageFailed as error:
         sys.exit(f"\n{error.last_lines}\n\n{error}")
     except (ParamsError, ValueError) as error:
         sys.exit(f"\n{error}")
-    print_summary(outcomes, arguments.preset, dict(arguments.set))
 
 
 def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentParser:

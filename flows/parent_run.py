@@ -29,7 +29,7 @@ class Lineage:
 
     def __enter__(self) -> "Lineage":
         try:
-            self.run_id = tracking().create_parent(*tracking().connect(), self.tree, self.name, self.tags)
+            self.run_id = tracking().create_parent(*tracking().store.connect(), self.tree, self.name, self.tags)
         except Exception as error:  # whatever MLflow raises, the flow goes on
             logger.warning("tracking: the lineage has no parent run: %s", error)
         return self
@@ -39,7 +39,7 @@ class Lineage:
         if self.run_id is None:
             return
         try:
-            tracking().link_skipped(*tracking().connect(), self.run_id, stage, state, self.artifacts)
+            tracking().link_skipped(*tracking().store.connect(), self.run_id, stage, state, self.artifacts)
         except Exception as error:  # whatever MLflow raises, the flow goes on
             logger.warning("tracking: %s could not be linked: %s", stage, error)
 
@@ -50,6 +50,6 @@ class Lineage:
             return
         status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
         try:
-            tracking().connect()[0].set_terminated(self.run_id, status)
+            tracking().store.connect()[0].set_terminated(self.run_id, status)
         except Exception as failure:  # whatever MLflow raises, the flow goes on
             logger.warning("tracking: the parent run could not be closed: %s", failure)

@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read_shards(data: Path, params: Prepare, report: CorpusReport) -> Iterator[p
     """
     seen: set[bytes] = set()
     rows: list[dict[str, Any]] = []
-    for row in _raw_rows(data):
+    for row in islice(_raw_rows(data), params.max_records or None):
         rows.append(row)
         if len(rows) == params.shard_records:
             yield _process(rows, params, seen, report)

@@ -40,7 +40,7 @@ class DpoModule(SupervisedModule):
     def rows(self, step: int) -> list[int]:
         params = self.stage.params
         size = min(params.dpo.prompts_per_batch, len(self.data))
-        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=params.seed)
+        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=self.stage.seed)
 
     def make_batch(self, step: int) -> list[int]:
         return self.share(self.rows(step))  # type: ignore[no-any-return]
@@ -76,7 +76,7 @@ class DpoModule(SupervisedModule):
 def dpo(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(params.seed)
+    torch.manual_seed(stage.seed)
     tokenizer = load_tokenizer(SFT)
     data = load_comparisons(
         COMPARISONS,

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from components.checkpoints import load_gpt, load_scalar, load_tokenizer
 from components.data.chat import ChatTokenizer
+from components.data.comparisons import as_rows, load_comparisons
 from components.data.records import Comparison, read_records
 from components.data.sequences import pack
 from components.data.tokens import TokenFile
+from components.evaluation.best_of_n import best_of_n_curve
 from components.evaluation.perplexity import token_file_loss
 from components.evaluation.replies import ReplySet, win_rate
 from components.evaluation.report import write_report
@@ -61,6 +63,7 @@ def evaluate(stage: Stage) -> None:
         metrics[name] = sets[name].figures() | text[name]
     metrics["sft"] |= _sft_figures()
     metrics["reward"] = _reward_figures(gold)
+    metrics["best_of_n"] = _best_of_n(stage, gold, tokenizer)
     for name in ALIGNED:
         metrics[name] |= _alignment_figures(stage, name, models, replies[name], prompts, tokenizer, sets)
         metrics[name]["pretrain_loss_increase"] = text[name]["test_loss"] / text["sft"]["test_loss"] - 1
@@ -169,6 +172,28 @@ def _reward_figures(gold: Gold) -> dict[str, float]:
     ]
     ceiling = LabelerModel(**labeler).ceiling(pair_differences(golds))
     return figures | {"label_ceiling": ceiling, "share_of_ceiling": figures["test_pair_accuracy"] / ceiling}
+
+
+@torch.no_grad()
+def _best_of_n(stage: Stage, gold: Gold, tokenizer: ChatTokenizer) -> dict[str, dict[str, float]]:
+    """What the reward model gains by picking among the SFT model's replies to the held-out comparisons' prompts."""
+    params = stage.params
+    reward_model = load_scalar(ARTIFACTS / "reward/model")
+    records = list(read_records(ARTIFACTS / "compare/test.jsonl", Comparison))
+    encoded = load_comparisons(
+        ARTIFACTS / "compare/test.jsonl",
+        tokenizer,
+        max_prompt_tokens=params.prepare.max_prompt_tokens,
+        max_reply_tokens=params.generation.max_new_tokens,
+    )
+    scores = []
+    for start in range(0, len(encoded), TEXT_BATCH):
+        part = encoded[start : start + TEXT_BATCH]
+        with autocast(params.compute.precision, "cpu"):
+            flat = sequence_scores(reward_model, as_rows(part, pad_id=tokenizer.pad)).numpy()
+        scores += np.split(flat, np.cumsum([len(c.replies) for c in part])[:-1])
+    golds = [np.array([gold.score(row.messages[-1].content, reply) for reply in row.replies]) for row in records]
+    return best_of_n_curve(scores, golds)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def best_replies(comparisons: Iterable[EncodedComparison], *, pad_id: int, width
 def feedme(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(params.seed)
+    torch.manual_seed(stage.seed)
     tokenizer = load_tokenizer(SFT)
     longest = params.prepare.max_prompt_tokens + params.generation.max_new_tokens
     train, validation = (

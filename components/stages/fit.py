@@ -163,6 +163,7 @@ class _Housekeeping(Callback):
         if self.validate_every and (step % self.validate_every == 0 or step == module.total_steps):
             module.log_figures(module.validate())  # type: ignore[operator]
         if step % self.checkpoint_interval == 0:
+            self.stage.tracker.flush()  # what a resumed run will not repeat must have been sent
             trainer.save_checkpoint(self.stage.state / f"step-{step:08d}")
 
 

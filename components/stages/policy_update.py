@@ -112,7 +112,7 @@ class PolicyUpdate:
             self.step * updates + number,
             batch_size=params.pretrain_batch_size,
             num_rows=tokens.num_windows,
-            seed=self.params.seed + 1,
+            seed=self.module.stage.seed + 1,
         )
         windows: Tensor = tokens.windows(self.module.share(rows)).to(self.module.device)
         return windows

@@ -85,7 +85,7 @@ class PpoModule(TrainingModule):
     def rows(self, step: int) -> list[int]:
         params = self.stage.params.ppo
         size = params.rollout_batch_size // params.algorithm.replies_per_prompt
-        return epoch_rows(step, batch_size=size, num_rows=len(self.prompts), seed=self.stage.params.seed)
+        return epoch_rows(step, batch_size=size, num_rows=len(self.prompts), seed=self.stage.seed)
 
     def make_batch(self, step: int) -> list[int]:
         """Prompts of a step with their place in the whole batch, interleaved: place, row, place, row, ..."""
@@ -120,7 +120,7 @@ class PpoModule(TrainingModule):
         params = self.stage.params
         ids = [prompt.ids for prompt in prompts]
         uniform = uniforms(
-            params.ppo.rollout_batch_size, params.generation.max_new_tokens, seed=(params.seed, 2, step)
+            params.ppo.rollout_batch_size, params.generation.max_new_tokens, seed=(self.stage.seed, 2, step)
         )[places]
         replies = sample_replies(
             self.policy,
@@ -152,7 +152,7 @@ class PpoModule(TrainingModule):
         mine = {place: row for row, place in enumerate(places)}
         updates: list[dict[str, float]] = []
         for epoch in range(params.inner_epochs):
-            order = np.random.default_rng((self.stage.params.seed, step, epoch)).permutation(params.rollout_batch_size)
+            order = np.random.default_rng((self.stage.seed, step, epoch)).permutation(params.rollout_batch_size)
             for start in range(0, len(order), params.minibatch_size):
                 chosen = [mine[place] for place in order[start : start + params.minibatch_size] if place in mine]
                 rows = torch.tensor(chosen, dtype=torch.long, device=self.device)
@@ -204,9 +204,9 @@ def _flip(kept: Tensor | None) -> Tensor | None:
 def ppo(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(params.seed)
+    torch.manual_seed(stage.seed)
     tokenizer = load_tokenizer(SFT)
-    reward = open_source(params.ppo.reward, tokenizer, seed=params.seed)
+    reward = open_source(params.ppo.reward, tokenizer, seed=stage.seed)
     if isinstance(reward, Verifier):
         prompts = reward.prompts(max_tokens=params.prepare.max_prompt_tokens)
     else:

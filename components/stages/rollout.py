@@ -157,7 +157,7 @@ def rollout_figures(experience: Experience, total: Total = alone) -> dict[str, f
     def per_reply(values: Tensor) -> Tensor:
         return total(values.float().sum()) / replies
 
-    own, reference = rollout.old_logprobs, rollout.reference_logprobs
+    own, reference = rollout.old_logprobs * mask, rollout.reference_logprobs * mask
     mean_return = per_token(experience.returns)
     spread = per_token((experience.returns - mean_return) ** 2).clamp(min=1e-8)
     mean_score = per_reply(rollout.scores)
@@ -170,7 +170,7 @@ def rollout_figures(experience: Experience, total: Total = alone) -> dict[str, f
         "kl_k2_per_token": per_token(kl_k2(own, reference)),
         "kl_k3_per_token": per_token(kl_k3(own, reference)),
         "kl_exact_per_token": per_token(rollout.exact_kl),
-        "kl_exact_per_reply": per_reply(rollout.exact_kl.sum(dim=1)),
+        "kl_exact_per_reply": per_reply((rollout.exact_kl * mask).sum(dim=1)),
         "entropy": per_token(rollout.entropy),
         "response_tokens": tokens / replies,
         "ended_share": per_reply(rollout.ended),

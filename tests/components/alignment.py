@@ -38,6 +38,34 @@ QUICK = {
 }  # fmt: skip
 
 
+def steady(learning_rate: float) -> dict[str, object]:
+    """AdamW at one rate, as the parameter file writes it."""
+    return {
+        "name": "adamw",
+        "learning_rate": learning_rate,
+        "matrix_learning_rate": 0.0,
+        "weight_decay": 0.0,
+        "gradient_clip": 1.0,
+        "warmup_steps": 0,
+        "decay": "constant",
+        "decay_fraction": 0.0,
+        "final_fraction": 1.0,
+    }
+
+
+def actor_critic(learning_rate: float = 0.001, **changes: object) -> dict[str, object]:
+    """PPO's part of the parameters."""
+    return {
+        "kind": "ppo",
+        "discount": 1.0,
+        "gae_lambda": 0.95,
+        "value_clip": 0.2,
+        "value_warmup": 0,
+        "value": steady(learning_rate),
+        **changes,
+    }
+
+
 class Offline(PpoModule):
     """The stage's module without a Trainer, so that single updates can be looked at."""
 

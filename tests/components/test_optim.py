@@ -8,6 +8,7 @@ from components.models import precision
 from components.schema_base import Optimizer
 from components.stages.muon import Muon, orthogonalize
 from components.stages.optim import learning_rate_factor
+from tests.components.alignment import steady
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (32, 8), (8, 32)])
@@ -42,9 +43,7 @@ def test_a_matrix_does_not_depend_on_its_neighbours():
 
 
 def schedule(**changes):
-    values = dict(name="adamw", learning_rate=1.0, matrix_learning_rate=0.0, weight_decay=0.0, gradient_clip=1.0,
-                  warmup_steps=0, decay="cosine", decay_fraction=1.0, final_fraction=0.1)  # fmt: skip
-    return Optimizer(**{**values, **changes})
+    return Optimizer(**{**steady(1.0), "decay": "cosine", "decay_fraction": 1.0, "final_fraction": 0.1, **changes})
 
 
 def test_cosine_passes_its_published_points():

@@ -15,7 +15,7 @@ from components.schema_rl import Stops
 from components.stages.reward_source import RewardSource
 from components.stages.rollout import Experience, Rollout, appraise, distinct_bigrams, examine, rollout_figures
 from components.stages.safeguards import PreflightFailed, TrainingStopped, check_rollout, preflight
-from tests.components.alignment import make_files, make_module, make_stage
+from tests.components.alignment import actor_critic, make_files, make_module, make_stage, steady
 
 ALGORITHMS = {
     "ppo": None,
@@ -147,7 +147,7 @@ def test_an_update_does_not_depend_on_the_amount_of_padding(stage):
 def test_figures_of_a_rollout_do_not_see_padding(stage):
     experience = experience_of(make_module(stage()))
     plain, wide = rollout_figures(experience), rollout_figures(padded(5)(experience))
-    assert plain == pytest.approx(wide, abs=1e-6)
+    assert plain == pytest.approx(wide, abs=1e-6, rel=1e-6)
 
 
 def test_gradient_of_the_mix_has_the_asked_share_of_the_policys(stage):
@@ -168,9 +168,7 @@ def test_mixing_by_coefficient_is_the_gradient_of_the_summed_loss(stage):
 
 
 def test_the_published_average_after_n_updates_of_constant_weights(stage):
-    module = make_module(stage(ppo__ema_decay=0.992, ppo__policy=dict(
-        name="adamw", learning_rate=1e-30, matrix_learning_rate=0.0, weight_decay=0.0, gradient_clip=1.0,
-        warmup_steps=0, decay="constant", decay_fraction=0.0, final_fraction=1.0)))  # fmt: skip
+    module = make_module(stage(ppo__ema_decay=0.992, ppo__policy=steady(1e-30)))
     with torch.no_grad():
         for mean in module.averaged.parameters():
             mean.zero_()
@@ -182,10 +180,7 @@ def test_the_published_average_after_n_updates_of_constant_weights(stage):
 
 
 def test_critic_warm_up_leaves_the_policy_alone(stage):
-    params = stage().params.ppo.algorithm
-    value = {f: getattr(params.value, f) for f in params.value.__dataclass_fields__}
-    module = make_module(stage(ppo__algorithm={"kind": "ppo", "discount": 1.0, "gae_lambda": 0.95, "value_clip": 0.2,
-                                               "value_warmup": 1, "value": value}))  # fmt: skip
+    module = make_module(stage(ppo__algorithm=actor_critic(value_warmup=1)))
     policy, critic = module.policy.token_embedding.weight.clone(), module.value.head.weight.clone()
     module.iterate()
     assert torch.equal(module.policy.token_embedding.weight, policy)
@@ -201,40 +196,30 @@ def test_adaptive_coefficient_moves_towards_the_target_and_is_part_of_the_checkp
 
 
 class Bandit(RewardSource):
-    """Pays 1 for a reply that begins with the one right token."""
-
-    right = 42
+    """Pays 1 for a reply that ends; one that does not gets 0 by the rule for unended replies."""
 
     def score(self, prompts, batch):
-        return (batch.response_ids[:, 0] == self.right).float()
+        return torch.ones(len(prompts))
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_bandit_with_a_known_optimum_is_solved(stage, name):
-    rates = dict(name="adamw", learning_rate=0.01, matrix_learning_rate=0.0, weight_decay=0.0, gradient_clip=1.0,
-                 warmup_steps=0, decay="constant", decay_fraction=0.0, final_fraction=1.0)  # fmt: skip
-    chosen = ALGORITHMS[name] or {"kind": "ppo", "discount": 1.0, "gae_lambda": 0.95, "value_clip": 0.2,
-                                  "value_warmup": 0, "value": rates}  # fmt: skip
+    """Replies of one token, of which the end marker alone pays: the optimum is to say it always."""
     module = make_module(
-        stage(ppo__algorithm=chosen, ppo__policy=rates, ppo__iterations=60, ppo__rollout_batch_size=64,
-              ppo__minibatch_size=32, ppo__microbatch_size=32, ppo__inner_epochs=2, ppo__kl_coef=0.0,
-              ppo__unended_score=0.0, ppo__pretraining_mix={"kind": "coefficient", "value": 0.0},
-              generation__max_new_tokens=1),
+        stage(ppo__algorithm=ALGORITHMS[name] or actor_critic(0.01), ppo__policy=steady(0.01), ppo__iterations=60,
+              ppo__rollout_batch_size=64, ppo__minibatch_size=32, ppo__microbatch_size=32, ppo__inner_epochs=2,
+              ppo__kl_coef=0.0, ppo__unended_score=0.0, generation__max_new_tokens=1,
+              ppo__pretraining_mix={"kind": "coefficient", "value": 0.0}),
         Bandit(),
     )  # fmt: skip
-    module.frozen.pop("reward", None)
-    first = module.sample([module.prompts[0]] * 64, list(range(64)), 0)
-    logits = response_logits(module.policy, first.batch)[:, 0].softmax(-1)
-    assert logits[:, Bandit.right].mean() < 0.1
-    with torch.no_grad():  # exploration must find it: lift it to a few percent
-        module.policy.token_embedding.weight[Bandit.right] += 0.15 * module.policy.final_norm.bias.sign()
+    with torch.no_grad():  # it must be tried now and then to be found
+        module.policy.token_embedding.weight[module.tokenizer.end] += 4 * module.policy.final_norm.bias
     module.frozen["reference"].load_state_dict(module.policy.state_dict())
-    for step in range(60):
-        scores = module.iterate()["rollout/score"]
-        if scores > 0.97:
-            break
-    else:
-        pytest.fail(f"mean score {scores} after {step + 1} iterations")
+    scores = [module.iterate()["rollout/score"]]
+    assert scores[0] < 0.4
+    while scores[-1] <= 0.97 and len(scores) < 60:
+        scores.append(module.iterate()["rollout/score"])
+    assert scores[-1] > 0.97, scores
 
 
 @pytest.mark.parametrize("sampling", [{}, {"generation__temperature": 0.7}, {"generation__top_k": 20},

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components import tracking
+from components import mlflow_store
 from components.lineage import process_identity
-from components.tracking import StageTracker, connect, reconcile
+from components.mlflow_store import connect
+from components.tracking import StageTracker, reconcile
 from flows.parent_run import Lineage
 
 
@@ -158,5 +159,5 @@ def test_champion_moves_only_through_an_open_gate(store):
 def test_store_lies_below_mlruns(store):
     connect()
     assert (store / "mlruns/mlflow.db").exists()
-    assert tracking.tracking_uri().endswith("/mlruns/mlflow.db")
+    assert mlflow_store.tracking_uri().endswith("/mlruns/mlflow.db")
     assert {path.name for path in store.iterdir()} == {"mlruns", "data.dvc"}

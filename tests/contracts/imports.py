@@ -5,7 +5,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # They watch a stage and cannot change its outputs; were they dependencies, a reworded log line would retrain a model.
-OBSERVERS = {"components/tracking.py", "components/lineage.py", "components/progress.py", "components/metric_buffer.py"}
+OBSERVERS = {
+    "components/tracking.py",
+    "components/mlflow_store.py",
+    "components/lineage.py",
+    "components/progress.py",
+    "components/metric_buffer.py",
+}
 
 
 def modules(folder: str) -> list[Path]:

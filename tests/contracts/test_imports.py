@@ -29,7 +29,7 @@ def test_components_know_neither_prefect_nor_dvc():
 
 
 def test_mlflow_is_imported_in_one_module():
-    assert where("mlflow") == {"components/tracking.py"}
+    assert where("mlflow") == {"components/mlflow_store.py"}
 
 
 def test_lightning_is_imported_where_training_is():

@@ -1,0 +1,94 @@
+"""Studies: figures of variants and seeds as a table with intervals, and a plot."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+# Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom.
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+ALIGNMENT = ("gold_score", "reward_score", "kl", "gold_win_rate", "pretrain_loss_increase", "ended_share", "distinct_2")
+FIGURES = {
+    "frontier": tuple(f"ppo.{name}" for name in ALIGNMENT),
+    "methods": tuple(f"{model}.{name}" for model in ("ppo", "dpo", "feedme") for name in ALIGNMENT),
+    "pretraining-mix": tuple(f"ppo.{name}" for name in ALIGNMENT),
+    "pairs": ("train.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
+    "comparisons": ("train.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
+}
+
+
+def write_study(name: str, rows: Sequence[Mapping[str, Any]], out: Path) -> str:
+    """Write summary.csv, summary.md and plot.png; the summary as text.
+
+    Args:
+        name: a key of `FIGURES`.
+        rows: `variant`, `seed` and `figures`, a stage's nested metrics.
+        out: an existing folder.
+    """
+    table = summary(rows, FIGURES[name])
+    table.to_csv(out / "summary.csv", index=False)
+    text = table.to_string(index=False, float_format=lambda value: f"{value:.4f}")
+    (out / "summary.md").write_text(f"# Study: {name}\n\n```\n{text}\n```\n")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    if name == "frontier":
+        _frontier(figure, table, rows)
+    else:
+        _panels(figure, table, FIGURES[name][:2])
+    figure.savefig(out / "plot.png", dpi=120, metadata={"Software": None})
+    return text
+
+
+def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:
+    """One row a variant and figure: mean over seeds and half the width of its 95 % interval (Student's t)."""
+    result = []
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        for name in names:
+            values = np.array([_look_up(row["figures"], name) for row in rows if row["variant"] == variant])
+            result.append(
+                {"variant": variant, "figure": name, "mean": values.mean(), "plus_minus": half_width(values),
+                 "seeds": len(values)}
+            )  # fmt: skip
+    return pd.DataFrame(result)
+
+
+def half_width(values: np.ndarray) -> float:
+    """Half the width of the 95 % interval of a mean of a few values; NaN for one."""
+    if len(values) < 2:
+        return float("nan")
+    point = STUDENT[len(values) - 2] if len(values) - 2 < len(STUDENT) else 1.96
+    return float(point * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _look_up(figures: Mapping[str, Any], dotted: str) -> float:
+    node: Any = figures
+    for key in dotted.split("."):
+        node = node[key]
+    return float(node)
+
+
+def _frontier(figure: Figure, table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Gold and proxy reward against the square root of KL (arXiv:2204.05862, section 4.3; arXiv:2210.10760)."""
+    best = rows[0]["figures"]["best_of_n"].values()
+    axes = figure.subplots(1, 2)
+    for axis, score in zip(axes, ("gold_score", "reward_score"), strict=True):
+        wide = table.pivot_table(index="variant", columns="figure", values=["mean", "plus_minus"], sort=False)
+        kl = np.sqrt(wide["mean"]["ppo.kl"].clip(lower=0))
+        axis.errorbar(kl, wide["mean"][f"ppo.{score}"], yerr=wide["plus_minus"][f"ppo.{score}"], fmt="o-", label="PPO")
+        for place, (variant, x) in enumerate(kl.items()):
+            axis.annotate(f"{variant}", (x, wide["mean"][f"ppo.{score}"].iloc[place]), fontsize=8)
+        axis.plot([np.sqrt(b["kl"]) for b in best], [b[score] for b in best], "s--", label="best of n")
+        axis.set(xlabel="sqrt(KL to SFT), nats a reply", ylabel=score.replace("_", " "))
+        axis.grid(alpha=0.3)
+        axis.legend()
+
+
+def _panels(figure: Figure, table: pd.DataFrame, names: Sequence[str]) -> None:
+    for axis, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        part = table[table["figure"] == name]
+        axis.errorbar(part["variant"], part["mean"], yerr=part["plus_minus"], fmt="o", capsize=4)
+        axis.set(title=name)
+        axis.grid(alpha=0.3)
+        axis.tick_params(axis="x", rotation=20)

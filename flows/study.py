@@ -1,0 +1,110 @@
+"""Studies: the same stages with other values and other seeds, side by side in one table, one plot and one MLflow run.
+
+python -m flows.study frontier                  # reward against KL, PPO at several coefficients and best-of-n
+python -m flows.study methods --seeds 5         # PPO, GRPO, RLOO, DPO and FeedME
+python -m flows.study pretraining-mix           # what the pretraining mix saves
+python -m flows.study pairs                     # all pairs of a prompt together, or shuffled
+python -m flows.study comparisons               # reward model against the number of rankings
+
+Every variant is a lineage of its own in a copy below .lineage/variants/, so that a study that is stopped goes on where
+it was, and what variants share is computed once. Results: .lineage/studies/<name>/.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.command import run_flow
+from flows.parent_run import tracking
+from flows.road import travel
+from flows.workspace import open_workspace
+
+NO_STOPS = {"kl_per_reply": 1e9, "entropy_share": 0.0, "distinct_2_share": 0.0, "response_tokens_share": 0.0,
+            "ended_share": 0.0}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variants by name, as overrides; the stage they run to; the parameter that takes the seeds 0, 1, 2, ..."""
+
+    variants: Mapping[str, Mapping[str, Any]]
+    until: str
+    seed: str
+
+
+STUDIES = {
+    "frontier": Study(
+        {f"{v}": {"ppo.kl_coef": v, "ppo.stops": NO_STOPS} for v in (0.0, 0.05, 0.1, 0.2)}, "evaluate",
+        "ppo.seed_offset",
+    ),
+    "methods": Study(
+        {
+            "ppo": {},
+            "grpo": {"ppo.algorithm": {"kind": "grpo", "replies_per_prompt": 4}},
+            "rloo": {"ppo.algorithm": {"kind": "rloo", "replies_per_prompt": 4}},
+        },
+        "evaluate", "ppo.seed_offset",
+    ),
+    "pretraining-mix": Study(
+        {f"{v}": {"ppo.pretraining_mix": {"kind": "coefficient", "value": v}} for v in (0.0, 0.5)}, "evaluate",
+        "ppo.seed_offset",
+    ),
+    "pairs": Study(
+        {
+            "ranking": {},
+            "shuffled pairs": {"reward.objective": {"kind": "pairwise", "margin": 0.0},
+                               "reward.prompts_per_batch": 180},
+            "best of K": {"reward.objective": {"kind": "best_of_k"}},
+        },
+        "reward", "reward.seed_offset",
+    ),
+    "comparisons": Study(
+        {f"{n}": {"compare.num_prompts": n} for n in (300, 600, 1200, 2200)}, "reward", "reward.seed_offset"
+    ),
+}  # fmt: skip
+
+
+@flow(name="study", description="Variants and seeds of the same stages, compared.")
+def study(name: str, seeds: int = 3, preset: str = "default") -> dict[str, str]:
+    """Bring every variant of a study up to date; for each, what DVC did with its last stage."""
+    chosen = STUDIES[name]
+    outcomes: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        for variant, changes in chosen.variants.items():
+            overrides = {**changes, chosen.seed: seed}
+            done = travel(preset, overrides, until=chosen.until, start=None, force=())
+            outcomes[f"{variant}, seed {seed}"] = done[chosen.until]
+            artifacts = open_workspace(Path.cwd(), preset, overrides).root / "artifacts"
+            figures = json.loads((artifacts / chosen.until / "metrics.json").read_text())
+            rows.append({"variant": variant, "seed": seed, "figures": figures})
+    out = Path(".lineage/studies") / name
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
+    from components.evaluation.study import write_study  # noqa: PLC0415 (pandas, which no other flow needs)
+
+    print(write_study(name, rows, out))
+    tracking().store.log_study(name, out, {"seeds": seeds, "preset": preset})
+    return outcomes
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=STUDIES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--preset", default="default")
+    arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        sys.exit("--seeds must be 1 or more")
+    run_flow(study, name=arguments.name, seeds=arguments.seeds, preset=arguments.preset)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Where scores come from besides the reward model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.data.chat import ChatTokenizer
+from components.data.sequences import pack
+from components.labeling.gold import Gold
+from components.schema_rl import ModelReward, VerifierReward
+from components.stages.reward_source import GoldFunction, LearnedReward, Verifier, open_source
+from tests.components.alignment import make_files
+
+
+class Sums:
+    """What `reasoning-gym` offers of a data set: items with a question and an answer, and a judge of answers."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return {"question": f"what is {index} plus 1", "answer": str(index + 1), "metadata": {}}
+
+    def score_answer(self, answer, entry):
+        return 1.0 if answer == entry["answer"] else 0.01
+
+
+@pytest.fixture
+def tokenizer(tmp_path, monkeypatch):
+    make_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return ChatTokenizer.load(Path("artifacts/prepare/tokenizer.json"))
+
+
+def batch_of(tokenizer, prompts, texts):
+    replies = [[*tokenizer.encode_text(text), tokenizer.end] for text in texts]
+    return pack([prompt.ids for prompt in prompts], replies, pad_id=tokenizer.pad)
+
+
+def test_a_verifier_gives_the_questions_and_judges_the_answers(tokenizer):
+    source = Verifier(tokenizer, Sums())
+    prompts = source.prompts(max_tokens=32)
+    assert [prompt.user for prompt in prompts] == [f"what is {n} plus 1" for n in range(3)]
+    scores = source.score(prompts, batch_of(tokenizer, prompts, ["1", "7", "3"]))
+    torch.testing.assert_close(scores, torch.tensor([1.0, 0.01, 1.0]))
+
+
+def test_the_gold_function_reads_the_reply_and_what_the_user_said(tokenizer):
+    gold = Gold(["a warm sea", "a blue dog"])
+    prompts = Verifier(tokenizer, Sums()).prompts(max_tokens=32)[:2]
+    scores = GoldFunction(tokenizer, gold).score(prompts, batch_of(tokenizer, prompts, ["nice.", "blue dog"]))
+    expected = [gold.score("what is 0 plus 1", "nice."), gold.score("what is 1 plus 1", "blue dog")]
+    torch.testing.assert_close(scores, torch.tensor(expected))
+
+
+def test_the_reward_model_is_the_default_and_a_missing_extra_is_named(tokenizer, monkeypatch):
+    assert isinstance(open_source(ModelReward(kind="model"), tokenizer, seed=0), LearnedReward)
+    monkeypatch.setitem(__import__("sys").modules, "reasoning_gym", None)
+    with pytest.raises(ModuleNotFoundError, match=r"\.\[verifier\]"):
+        open_source(VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0)
+
+
+def test_a_real_task_of_reasoning_gym(tokenizer):
+    pytest.importorskip("reasoning_gym")
+    source = open_source(VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0)
+    prompts = source.prompts(max_tokens=36)
+    right = [source.dataset[n]["answer"] for n in range(4)]
+    assert source.score(prompts, batch_of(tokenizer, prompts, right)).tolist() == [1.0] * 4
+    wrong = source.score(prompts, batch_of(tokenizer, prompts, ["0"] * 4))
+    assert (wrong < 1).all()

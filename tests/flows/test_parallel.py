@@ -1,0 +1,51 @@
+"""One process and two (gloo) make the same update."""
+
+import csv
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.flows.repository import make_repository
+
+pytestmark = pytest.mark.slow
+ONE_UPDATE = {
+    "pretrain__max_steps": 1, "sft__max_steps": 1, "dpo__max_steps": 1, "reward__epochs": 1,
+    "reward__prompts_per_batch": 1000, "ppo__iterations": 1, "ppo__inner_epochs": 1, "ppo__minibatch_size": 8,
+    "ppo__microbatch_size": 2,
+}  # fmt: skip
+
+
+def first_row(path):
+    with path.open() as file:
+        return {name: float(value) for name, value in next(csv.DictReader(file)).items() if value}
+
+
+def run(repository, stage):
+    """Weights and first row of the curve that a stage makes."""
+    repository.run("python", "-m", f"components.stages.{stage}")
+    out = repository.root / "artifacts" / stage
+    return load_file(out / "model/model.safetensors"), first_row(out / "history.csv")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    repository = make_repository(tmp_path_factory.mktemp("parallel"))
+    for stage in ("ingest", "prepare", "pretrain", "sft", "compare", "reward"):
+        repository.run("python", "-m", f"components.stages.{stage}")
+    repository.set(**ONE_UPDATE)
+    return repository
+
+
+@pytest.mark.parametrize("stage", ["ppo", "reward", "dpo", "sft", "pretrain"])
+def test_two_processes_make_the_update_of_one(repository, stage):
+    repository.set(compute__devices=1, compute__accelerator="cpu", compute__strategy="auto")
+    alone = run(repository, stage)
+    repository.set(compute__devices=2, compute__strategy="ddp_find_unused_parameters_true")
+    together = run(repository, stage)
+    for name, weight in alone[0].items():
+        torch.testing.assert_close(together[0][name], weight, atol=1e-6, rtol=0)
+    assert alone[1].keys() == together[1].keys()
+    for name, figure in alone[1].items():
+        if name != "rollout/distinct_2":  # counted within a process
+            assert together[1][name] == pytest.approx(figure, abs=1e-5, rel=1e-5), name
