@@ -22,9 +22,13 @@ from components.schema_base import Optimizer as OptimizerParams
 from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.stages.history import History
 from components.stages.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
-from components.stages.runtime import Stage
+from components.stages.runtime import Stage, StageStopped
 
 logger = logging.getLogger(__name__)
+
+
+class LossNotFinite(StageStopped):
+    """A loss is NaN or infinite; the message names the step and its rows."""
 
 
 class UnfinishedTraining(RuntimeError):
@@ -83,11 +87,11 @@ class TrainingModule(LightningModule):
         strategies average over processes, which the factor undoes.
 
         Raises:
-            FloatingPointError: the loss is not finite; names the step and its rows.
+            LossNotFinite: names the step and its rows.
         """
         if not torch.isfinite(loss):
             step = int(self.step)
-            raise FloatingPointError(
+            raise LossNotFinite(
                 f"the loss of step {step} is {loss.item()}; its rows are {self.rows(step)}. "
                 "The last checkpoint is kept: lower the learning rate or mend the rows, then give the same command"
             )

@@ -33,7 +33,13 @@ logger = logging.getLogger(__name__)
 ARTIFACTS = Path("artifacts")
 GRAPH = Path("dvc.yaml")
 STATE_ROOT_VARIABLE = "GPTLINEAGE_STATE"
-USER_ERRORS = (parameters.ParamsError, RecordError, SourceError)
+
+
+class StageStopped(RuntimeError):
+    """A stage ends for a reason that its message names, with what can be done; its last checkpoint is kept."""
+
+
+USER_ERRORS = (parameters.ParamsError, RecordError, SourceError, StageStopped)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from torch import Tensor
 from components.losses.ppo import clipped_policy_loss
 from components.schema_rl import Stops
 from components.stages.rollout import Rollout
+from components.stages.runtime import StageStopped
 
 RATIO_TOLERANCE = 1e-5
 KL_TOLERANCE = 1e-6
@@ -21,11 +22,11 @@ START_SHARES = {
 }
 
 
-class PreflightFailed(RuntimeError):
+class PreflightFailed(StageStopped):
     """Something does not hold that must before the first update; the message lists everything that does not."""
 
 
-class TrainingStopped(RuntimeError):
+class TrainingStopped(StageStopped):
     """A stop rule ended the run; the message names the rule, the figure and what to change."""
 
 

@@ -48,6 +48,13 @@ TINY = {
     "ppo.microbatch_size": 2,
     "ppo.pretrain_batch_size": 2,
     "ppo.checkpoint_interval": 1,
+    "ppo.stops": {
+        "kl_per_reply": 1e6,
+        "entropy_share": 0.0,
+        "distinct_2_share": 0.0,
+        "response_tokens_share": 0.0,
+        "ended_share": 0.0,
+    },  # the models of these tests say anything
     "dpo.max_steps": 3,
     "dpo.prompts_per_batch": 4,
     "dpo.checkpoint_interval": 1,
