@@ -1,0 +1,36 @@
+"""Tables and plots of studies."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from components.evaluation.study import ALIGNMENT, STUDENT, half_width, summary, write_study
+
+
+def test_intervals_are_students():
+    assert half_width(np.array([1.0, 2.0, 3.0])) == pytest.approx(4.303 / math.sqrt(3))
+    assert math.isnan(half_width(np.array([1.0])))
+    for degrees, point in enumerate(STUDENT, start=1):
+        assert point == pytest.approx(stats.t.ppf(0.975, degrees), abs=5e-4)
+
+
+def test_a_summary_has_a_row_a_variant_and_figure():
+    rows = [{"variant": v, "seed": s, "figures": {"a": {"b": x}}} for v, s, x in (("p", 0, 1), ("p", 1, 3), ("q", 0, 5))]
+    table = summary(rows, ["a.b"])
+    assert table["variant"].tolist() == ["p", "q"]
+    assert table["mean"].tolist() == [2, 5]
+    assert table["seeds"].tolist() == [2, 1]
+
+
+def test_the_frontier_is_drawn_with_best_of_n(tmp_path):
+    def figures(kl):
+        best = {str(n): {"kl": math.log(n) - (n - 1) / n, "gold_score": n, "reward_score": n} for n in (1, 2, 4)}
+        return {"ppo": dict.fromkeys(ALIGNMENT, 1.0) | {"kl": kl}, "best_of_n": best}
+
+    rows = [{"variant": v, "seed": s, "figures": figures(k)} for v, k in (("0.1", 2.0), ("0.0", 9.0)) for s in (0, 1)]
+    text = write_study("frontier", rows, tmp_path)
+    assert "ppo.gold_win_rate" in text
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "summary.csv").read_text().count("\n") == 1 + 2 * len(ALIGNMENT)
