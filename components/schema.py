@@ -146,7 +146,6 @@ class FileLabeler:
     """Comparisons brought by the user: K-wise `replies` and `ranks`, or `chosen` and `rejected`."""
 
     kind: Literal["file"]
-    path: str
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -31,17 +31,17 @@ NO_STOPS = {"kl_per_reply": 1e9, "entropy_share": 0.0, "distinct_2_share": 0.0, 
 
 @dataclass(frozen=True)
 class Study:
-    """Variants by name, as overrides; the stage they run to; the parameter that takes the seeds 0, 1, 2, ..."""
+    """Variants by name, as overrides; the stage they run to; the parameters that take the seeds 0, 1, 2, ..."""
 
     variants: Mapping[str, Mapping[str, Any]]
     until: str
-    seed: str
+    seeds: tuple[str, ...]
 
 
 STUDIES = {
     "frontier": Study(
         {f"{v}": {"ppo.kl_coef": v, "ppo.stops": NO_STOPS} for v in (0.0, 0.05, 0.1, 0.2)}, "evaluate",
-        "ppo.seed_offset",
+        ("ppo.seed_offset",),
     ),
     "methods": Study(
         {
@@ -49,11 +49,11 @@ STUDIES = {
             "grpo": {"ppo.algorithm": {"kind": "grpo", "replies_per_prompt": 4}},
             "rloo": {"ppo.algorithm": {"kind": "rloo", "replies_per_prompt": 4}},
         },
-        "evaluate", "ppo.seed_offset",
+        "evaluate", ("ppo.seed_offset", "dpo.seed_offset", "feedme.seed_offset"),
     ),
     "pretraining-mix": Study(
         {f"{v}": {"ppo.pretraining_mix": {"kind": "coefficient", "value": v}} for v in (0.0, 0.5)}, "evaluate",
-        "ppo.seed_offset",
+        ("ppo.seed_offset",),
     ),
     "pairs": Study(
         {
@@ -62,10 +62,10 @@ STUDIES = {
                                "reward.prompts_per_batch": 180},
             "best of K": {"reward.objective": {"kind": "best_of_k"}},
         },
-        "reward", "reward.seed_offset",
+        "reward", ("reward.seed_offset",),
     ),
     "comparisons": Study(
-        {f"{n}": {"compare.num_prompts": n} for n in (300, 600, 1200, 2200)}, "reward", "reward.seed_offset"
+        {f"{n}": {"compare.num_prompts": n} for n in (300, 600, 1200, 2200)}, "reward", ("reward.seed_offset",)
     ),
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ def study(name: str, seeds: int = 3, preset: str = "default") -> dict[str, str]:
     rows: list[dict[str, Any]] = []
     for seed in range(seeds):
         for variant, changes in chosen.variants.items():
-            overrides = {**changes, chosen.seed: seed}
+            overrides = {**changes, **dict.fromkeys(chosen.seeds, seed)}
             done = travel(preset, overrides, until=chosen.until, start=None, force=())
             outcomes[f"{variant}, seed {seed}"] = done[chosen.until]
             artifacts = open_workspace(Path.cwd(), preset, overrides).root / "artifacts"

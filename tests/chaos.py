@@ -8,6 +8,7 @@ and the metrics in MLflow must be the same to the last bit. Exits with 1 if anyt
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -45,6 +46,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "feedme": ("feedme", {}),
     "flow": ("pretrain", {}),
 }
+# How many steps a stage has at least (LONG).
+STEPS = {"pretrain": 120, "sft": 80, "reward": 36, "ppo": 16, "dpo": 60, "feedme": 60}
 TIMEOUT = 300.0
 
 
@@ -98,21 +101,30 @@ def _is_stage(process: psutil.Process, root: Path) -> bool:
         return False
 
 
-def kill_once(repository: Repository, case: str, rng: random.Random) -> str | None:
-    """Start a case and kill it; when that was, or None where it was done before the moment came."""
+def kill_once(repository: Repository, case: str, how: str, rng: random.Random) -> str | None:
+    """Start a case and kill it; when that was, or None where it was done before the moment came.
+
+    Moments are of this start alone: files that an earlier kill left behind do not count.
+    """
     stage = CASES[case][0]
-    process = repository.start(*command(case))
     state = repository.root / ".lineage/state"
-    how = rng.choice(("step", "checkpoint", "time"))
-    step, seconds = rng.randrange(1, 60), rng.uniform(1, 25 if case == "flow" else 12)
+    started_ns = time.time_ns()
+    process = repository.start(*command(case))
+    step = rng.randrange(STEPS[stage] // 3, STEPS[stage])
+    seconds = rng.uniform(1, 25 if case == "flow" else 12)
     begun = time.monotonic()
+
+    def fresh(pattern: str) -> list[Path]:
+        with contextlib.suppress(FileNotFoundError):
+            return [path for path in state.glob(pattern) if path.stat().st_mtime_ns > started_ns]
+        return []
 
     def due() -> bool:
         if how == "time":
             return time.monotonic() - begun > seconds
         if how == "checkpoint":
-            return any(state.glob(f"{stage}-*/*.partial/tensors.safetensors"))
-        return any(path.read_text().count("\n") >= step for path in state.glob(f"{stage}-*/history.jsonl"))
+            return bool(fresh(f"{stage}-*/*.partial/tensors.safetensors"))
+        return any(path.read_text().count("\n") >= step for path in fresh(f"{stage}-*/history.jsonl"))
 
     while process.poll() is None and not due() and time.monotonic() - begun < TIMEOUT:
         time.sleep(0.001)
@@ -134,8 +146,10 @@ def run_case(repository: Repository, case: str, kills: int, rng: random.Random) 
     repository.run(*command(case))
     undisturbed = digest(repository, stage)
     outcome = Outcome()
-    for _ in range(kills):
-        killed = kill_once(repository, case, rng)
+    for number in range(kills):
+        # The first kill comes after a checkpoint, so that every case resumes.
+        how = "step" if number == 0 else rng.choice(("step", "checkpoint", "time"))
+        killed = kill_once(repository, case, how, rng)
         if killed is not None:
             outcome.kills.append(killed)
     output = repository.run(*command(case))
@@ -159,6 +173,7 @@ def run(root: Path, cases: list[str], kills: int, seed: int) -> dict[str, Outcom
     for case, count in zip(cases, share, strict=True):
         outcomes[case] = outcome = run_case(repository, case, count, rng)
         verdict = f"DIFFERS: {', '.join(outcome.differences)}" if outcome.differences else "equal"
+        verdict += "" if outcome.resumed_from else ", but the last start resumed from nothing"
         print(f"{case:10} killed at {', '.join(outcome.kills) or '-':60} {verdict}", flush=True)
     return outcomes
 

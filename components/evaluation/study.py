@@ -74,7 +74,8 @@ def _frontier(figure: Figure, table: pd.DataFrame, rows: Sequence[Mapping[str, A
     best = rows[0]["figures"]["best_of_n"].values()
     axes = figure.subplots(1, 2)
     for axis, score in zip(axes, ("gold_score", "reward_score"), strict=True):
-        wide = table.pivot_table(index="variant", columns="figure", values=["mean", "plus_minus"], sort=False)
+        wide = table.pivot(index="variant", columns="figure", values=["mean", "plus_minus"])
+        wide = wide.reindex(table["variant"].unique())
         kl = np.sqrt(wide["mean"]["ppo.kl"].clip(lower=0))
         axis.errorbar(kl, wide["mean"][f"ppo.{score}"], yerr=wide["plus_minus"][f"ppo.{score}"], fmt="o-", label="PPO")
         for place, (variant, x) in enumerate(kl.items()):

@@ -37,7 +37,9 @@ class SafetensorsCheckpointIO(CheckpointIO):
         tree = _encode(checkpoint, tensors)
         save_file(tensors, partial / "tensors.safetensors")
         checksum = _sha256(partial / "tensors.safetensors")
-        (partial / "state.json").write_text(json.dumps({"sha256": checksum, "tree": tree}))
+        (partial / "state.json").write_text(
+            json.dumps({"sha256": checksum, "tree_sha256": _tree_sha256(tree), "tree": tree})
+        )
         for file in partial.iterdir():
             with file.open("rb") as written:
                 os.fsync(written.fileno())
@@ -59,8 +61,12 @@ class SafetensorsCheckpointIO(CheckpointIO):
             saved = json.loads((path / "state.json").read_text())
             if _sha256(path / "tensors.safetensors") != saved["sha256"]:
                 raise DamagedCheckpoint(f"{path}: tensors.safetensors does not match its checksum")
+            if _tree_sha256(saved["tree"]) != saved["tree_sha256"]:
+                raise DamagedCheckpoint(f"{path}: state.json does not match its checksum")
             tree = _decode(saved["tree"], load_file(path / "tensors.safetensors"))
-        except (OSError, KeyError, json.JSONDecodeError) as error:
+        except DamagedCheckpoint:
+            raise
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise DamagedCheckpoint(f"{path} is incomplete: {error}") from error
         return dict(tree)
 
@@ -114,6 +120,10 @@ def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if "tuple" in node:
         return tuple(_decode(item, tensors) for item in node["tuple"])
     return {_decode(key, tensors): _decode(value, tensors) for key, value in node["dict"]}
+
+
+def _tree_sha256(tree: Any) -> str:
+    return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -17,7 +17,7 @@ from components.losses.sampling import Sampling
 from components.models.precision import autocast
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
-from components.stages.fit import SupervisedModule, fit
+from components.stages.fit import SupervisedModule, fit, seed_of
 from components.stages.runtime import Stage, run_stage
 
 SFT = Path("artifacts/sft/model")
@@ -40,7 +40,7 @@ class DpoModule(SupervisedModule):
     def rows(self, step: int) -> list[int]:
         params = self.stage.params
         size = min(params.dpo.prompts_per_batch, len(self.data))
-        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=self.stage.seed)
+        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=self.seed)
 
     def make_batch(self, step: int) -> list[int]:
         return self.share(self.rows(step))  # type: ignore[no-any-return]
@@ -76,7 +76,7 @@ class DpoModule(SupervisedModule):
 def dpo(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(stage.seed)
+    torch.manual_seed(seed_of(stage))
     tokenizer = load_tokenizer(SFT)
     data = load_comparisons(
         COMPARISONS,

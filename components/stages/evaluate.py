@@ -14,7 +14,7 @@ from torch import Tensor
 
 from components.checkpoints import load_gpt, load_scalar, load_tokenizer
 from components.data.chat import ChatTokenizer
-from components.data.comparisons import as_rows, load_comparisons
+from components.data.comparisons import as_rows, encode_reply, load_comparisons
 from components.data.records import Comparison, read_records
 from components.data.sequences import pack
 from components.data.tokens import TokenFile
@@ -28,12 +28,12 @@ from components.labeling.simulated import LabelerModel, pair_differences
 from components.lineage import StageRecord
 from components.losses.language_modelling import bits_per_byte, next_token_loss
 from components.losses.ppo import kl_k1
-from components.losses.sampling import Sampling
+from components.losses.sampling import candidates
 from components.models.precision import autocast
-from components.models.scoring import response_logprobs, sequence_scores
+from components.models.scoring import response_logits, response_logprobs, sequence_scores
 from components.models.transformer import GPT
 from components.progress import Progress
-from components.stages.replies import EncodedPrompt, load_prompts, sample_all
+from components.stages.replies import EncodedPrompt, load_prompts, sample_all, sampling_of
 from components.stages.runtime import ARTIFACTS, Stage, run_stage
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _score(
     scores: list[float] = []
     for start in range(0, len(prompts), params.evaluate.batch_size):
         part = slice(start, start + params.evaluate.batch_size)
-        said = [[*tokenizer.encode_text(text), tokenizer.end] for text in texts[part]]
+        said = [encode_reply(tokenizer, text, max_tokens=params.generation.max_new_tokens) for text in texts[part]]
         batch = pack([prompt.ids for prompt in prompts[part]], said, pad_id=tokenizer.pad)
         with autocast(params.compute.precision, "cpu"):
             scores += sequence_scores(reward_model, batch).tolist()
@@ -209,14 +209,15 @@ def _alignment_figures(
     """What alignment gained and what it cost."""
     params = stage.params
     divergences: list[float] = []
+    sampling = sampling_of(params.generation)
     for start in range(0, len(prompts), params.evaluate.batch_size):
         part = slice(start, start + params.evaluate.batch_size)
         batch = pack([prompt.ids for prompt in prompts[part]], replies[part], pad_id=tokenizer.pad)
         with autocast(params.compute.precision, "cpu"):
-            own, reference = (
-                response_logprobs(models[name], batch, Sampling(params.generation.temperature))
-                for name in (aligned, "sft")
-            )
+            kept = candidates(response_logits(models[aligned], batch), sampling)
+            if kept is not None:
+                kept = kept.scatter(-1, batch.response_ids[..., None], True)
+            own, reference = (response_logprobs(models[name], batch, sampling, kept) for name in (aligned, "sft"))
         divergences += kl_k1(own, reference).sum(dim=1).tolist()
     interval = win_rate(
         sets[aligned].gold, sets["sft"].gold, [prompt.id.split(":")[0] for prompt in prompts], seed=params.seed

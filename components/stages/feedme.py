@@ -15,7 +15,7 @@ from components.data.chat import EncodedChat
 from components.data.comparisons import EncodedComparison, load_comparisons
 from components.data.demonstrations import DemonstrationRows, pad_rows
 from components.models.transformer import GPT
-from components.stages.fit import fit
+from components.stages.fit import fit, seed_of
 from components.stages.imitation import ImitationModule
 from components.stages.runtime import Stage, run_stage
 
@@ -38,7 +38,7 @@ def best_replies(comparisons: Iterable[EncodedComparison], *, pad_id: int, width
 def feedme(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(stage.seed)
+    torch.manual_seed(seed_of(stage))
     tokenizer = load_tokenizer(SFT)
     longest = params.prepare.max_prompt_tokens + params.generation.max_new_tokens
     train, validation = (

@@ -112,6 +112,17 @@ class TrainingModule(LightningModule):
             return value
         return self.trainer.strategy.reduce(value.clone(), reduce_op="sum")  # type: ignore[return-value]
 
+    def largest(self, value: Tensor) -> Tensor:
+        """The largest of a scalar's values over all processes."""
+        if self.trainer.world_size == 1:
+            return value
+        return self.trainer.strategy.reduce(value.clone(), reduce_op="max")  # type: ignore[return-value]
+
+    @property
+    def seed(self) -> int:
+        """The lineage's seed, plus the stage's own offset where it has one."""
+        return seed_of(self.stage)
+
     def share(self, rows: Any) -> Any:
         """This process's rows of a batch that is split among data-parallel processes."""
         return rows[self.global_rank :: self.trainer.world_size]
@@ -135,6 +146,11 @@ class SupervisedModule(TrainingModule):
         return self.apply_gradients(
             self.network, optimizers if isinstance(optimizers, list) else [optimizers], self.optimizer_params
         )
+
+
+def seed_of(stage: Stage) -> int:
+    """The seed of a training stage: the lineage's, plus the stage's own offset where it has one."""
+    return stage.params.seed + int(getattr(getattr(stage.params, stage.name), "seed_offset", 0))
 
 
 class _Steps(IterableDataset[Any]):
@@ -190,7 +206,10 @@ def fit(
     trainer = Trainer(
         accelerator=compute.accelerator,
         devices=compute.devices,
-        strategy=compute.strategy,
+        # A step of PPO updates two networks in turn, each time leaving the other's weights without gradients.
+        strategy="ddp_find_unused_parameters_true"
+        if compute.devices > 1 and compute.strategy == "auto"
+        else compute.strategy,
         precision=module.precision,
         # Else compiled code adds up the gradients of a token's occurrences in whatever order its threads come by.
         deterministic=device_type == "cpu",

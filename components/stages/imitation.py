@@ -39,7 +39,7 @@ class ImitationModule(SupervisedModule):
 
     def rows(self, step: int) -> list[int]:
         num_rows = len(self.train_rows.input_ids)
-        return epoch_rows(step, batch_size=self.params.batch_size, num_rows=num_rows, seed=self.stage.seed)
+        return epoch_rows(step, batch_size=self.params.batch_size, num_rows=num_rows, seed=self.seed)
 
     def make_batch(self, step: int) -> list[Tensor]:
         rows = self.share(self.rows(step))

@@ -31,9 +31,7 @@ class PolicyUpdate:
 
     def __call__(self, experience: Experience, rows: Tensor, number: int) -> dict[str, float]:
         """Update on some rows; `number` counts the updates of the iteration. Returns figures of this update."""
-        if not len(rows):
-            raise ValueError("a process has no episode of a minibatch: raise ppo.minibatch_size")
-        parts = [experience.rows(index) for index in torch.split(rows, self.params.ppo.microbatch_size)]
+        parts = self._parts(experience, rows)
         tokens = experience.rollout.batch.response_mask[rows].sum()
         count = self.module.total(tokens)
         algorithm = self.params.ppo.algorithm
@@ -43,6 +41,17 @@ class PolicyUpdate:
             if self.step < algorithm.value_warmup:
                 return figures
         return figures | self._update_policy(parts, count, number)
+
+    def _parts(self, experience: Experience, rows: Tensor) -> list[Experience]:
+        """Micro-batches of this process's rows, as many as the process with the most has.
+
+        Data-parallel strategies meet at every backward pass; a process that has run out of rows takes part with one
+        that counts nothing.
+        """
+        size = self.params.ppo.microbatch_size
+        parts = [experience.rows(index) for index in torch.split(rows, size)] if len(rows) else []
+        most = int(self.module.largest(torch.tensor(len(parts), device=rows.device)))
+        return parts + [experience.rows(rows.new_zeros(1)).muted()] * (most - len(parts))
 
     def _update_policy(self, parts: list[Experience], count: Tensor, number: int) -> dict[str, float]:
         module, params = self.module, self.params.ppo
@@ -112,7 +121,7 @@ class PolicyUpdate:
             self.step * updates + number,
             batch_size=params.pretrain_batch_size,
             num_rows=tokens.num_windows,
-            seed=self.module.stage.seed + 1,
+            seed=self.module.seed + 1,
         )
         windows: Tensor = tokens.windows(self.module.share(rows)).to(self.module.device)
         return windows

@@ -25,7 +25,7 @@ from components.models.precision import autocast
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
 from components.schema_rl import ActorCritic, SchulmanKl, ZieglerKl
-from components.stages.fit import TrainingModule, fit
+from components.stages.fit import TrainingModule, fit, seed_of
 from components.stages.optim import build_optimizers
 from components.stages.policy_update import PolicyUpdate
 from components.stages.replies import EncodedPrompt, load_prompts, sampling_of
@@ -85,7 +85,7 @@ class PpoModule(TrainingModule):
     def rows(self, step: int) -> list[int]:
         params = self.stage.params.ppo
         size = params.rollout_batch_size // params.algorithm.replies_per_prompt
-        return epoch_rows(step, batch_size=size, num_rows=len(self.prompts), seed=self.stage.seed)
+        return epoch_rows(step, batch_size=size, num_rows=len(self.prompts), seed=self.seed)
 
     def make_batch(self, step: int) -> list[int]:
         """Prompts of a step with their place in the whole batch, interleaved: place, row, place, row, ..."""
@@ -99,7 +99,8 @@ class PpoModule(TrainingModule):
         with autocast(self.precision, self.device):
             rollout = self.sample(prompts, places, step)
         if step == 0:
-            self._preflight(prompts, places)
+            with autocast("32-true", self.device):  # bf16 would hide in its rounding what this looks for
+                self._preflight(prompts, places)
         experience = appraise(rollout, params, kl_coef=float(self.kl_coef), total=self.total)
         figures = rollout_figures(experience, self.total)
         figures["rollout/kl_coef"] = float(self.kl_coef)
@@ -119,9 +120,9 @@ class PpoModule(TrainingModule):
         """Sample and score a reply to each prompt; `places` are theirs in the batch of all processes."""
         params = self.stage.params
         ids = [prompt.ids for prompt in prompts]
-        uniform = uniforms(
-            params.ppo.rollout_batch_size, params.generation.max_new_tokens, seed=(self.stage.seed, 2, step)
-        )[places]
+        uniform = uniforms(params.ppo.rollout_batch_size, params.generation.max_new_tokens, seed=(self.seed, 2, step))[
+            places
+        ]
         replies = sample_replies(
             self.policy,
             ids,
@@ -152,7 +153,7 @@ class PpoModule(TrainingModule):
         mine = {place: row for row, place in enumerate(places)}
         updates: list[dict[str, float]] = []
         for epoch in range(params.inner_epochs):
-            order = np.random.default_rng((self.stage.seed, step, epoch)).permutation(params.rollout_batch_size)
+            order = np.random.default_rng((self.seed, step, epoch)).permutation(params.rollout_batch_size)
             for start in range(0, len(order), params.minibatch_size):
                 chosen = [mine[place] for place in order[start : start + params.minibatch_size] if place in mine]
                 rows = torch.tensor(chosen, dtype=torch.long, device=self.device)
@@ -204,9 +205,9 @@ def _flip(kept: Tensor | None) -> Tensor | None:
 def ppo(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(stage.seed)
+    torch.manual_seed(seed_of(stage))
     tokenizer = load_tokenizer(SFT)
-    reward = open_source(params.ppo.reward, tokenizer, seed=stage.seed)
+    reward = open_source(params.ppo.reward, tokenizer, seed=seed_of(stage))
     if isinstance(reward, Verifier):
         prompts = reward.prompts(max_tokens=params.prepare.max_prompt_tokens)
     else:

@@ -26,7 +26,7 @@ from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
 from components.schema import PairwiseObjective, RankingObjective
-from components.stages.fit import SupervisedModule, fit
+from components.stages.fit import SupervisedModule, fit, seed_of
 from components.stages.runtime import Stage, run_stage
 
 SFT = Path("artifacts/sft/model")
@@ -51,7 +51,7 @@ class RewardModule(SupervisedModule):
     def rows(self, step: int) -> list[int]:
         params = self.stage.params
         size = min(params.reward.prompts_per_batch, len(self.data))
-        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=self.stage.seed)
+        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=self.seed)
 
     def make_batch(self, step: int) -> list[int]:
         return self.share(self.rows(step))  # type: ignore[no-any-return]
@@ -126,7 +126,7 @@ def normalise(module: RewardModule, tokenizer: ChatTokenizer) -> dict[str, float
 
 def describe(stage: Stage, train: PairTable, test: PairTable) -> None:
     """Put accuracy and calibration of the finished model into the stage's metrics and files."""
-    interval = bootstrap_mean(*test.by_prompt(), seed=stage.seed)
+    interval = bootstrap_mean(*test.by_prompt(), seed=seed_of(stage))
     curve, error = calibration(test.margins)
     with stage.path("calibration.csv").open("w", newline="") as out:
         writer = csv.DictWriter(out, ["confidence", "accuracy", "pairs"], lineterminator="\n")
@@ -147,7 +147,7 @@ def describe(stage: Stage, train: PairTable, test: PairTable) -> None:
 def reward(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(stage.seed)
+    torch.manual_seed(seed_of(stage))
     sft, tokenizer = load_gpt(SFT), load_tokenizer(SFT)
     model = ScalarGPT(sft.config)
     model.body.load_state_dict(sft.state_dict())

@@ -1,7 +1,7 @@
 """Rollouts: sample replies, score them, and work out what each token was worth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import torch
@@ -20,9 +20,11 @@ from components.losses.ppo import exact_kl, kl_k1, kl_k2, kl_k3
 from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy, token_logprobs
 from components.models.generation import Replies
 from components.models.heads import ScalarGPT
-from components.models.scoring import response_logits, response_values
+from components.models.scoring import length_groups, response_logits, response_values
 from components.models.transformer import GPT
 from components.schema_rl import ActorCritic, Grpo
+
+PER_TOKEN = ("old_logprobs", "reference_logprobs", "exact_kl", "entropy")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Experience:
         rollout = Rollout(batch, **parts)  # type: ignore[arg-type]
         return Experience(rollout, self.advantages[index, :width], self.returns[index, :width])
 
+    def muted(self) -> "Experience":
+        """The same rows, of which no token counts."""
+        batch = self.rollout.batch
+        silent = SequenceBatch(batch.input_ids, batch.prompt_lengths, torch.zeros_like(batch.response_mask))
+        return replace(self, rollout=replace(self.rollout, batch=silent))
+
 
 @torch.no_grad()
 def examine(
@@ -87,26 +95,48 @@ def examine(
     (Ziegler et al. 2019). A token that rounding put outside of the sampler's set is in it: it was drawn.
     """
     batch = as_batch(prompts, replies, pad_id=pad_id)
-    mask, ids = batch.response_mask, batch.response_ids
-    logits, reference_logits = response_logits(policy, batch), response_logits(reference, batch)
+    shape, device = batch.response_mask.shape, batch.input_ids.device
+    figures = {name: torch.zeros(shape, device=device) for name in PER_TOKEN}
+    kept: Tensor | None = None
+    for rows in length_groups(batch):
+        group = batch.rows(rows)
+        found, group_kept = _examine_group(group, policy, reference, sampling)
+        width = group.response_mask.shape[1]
+        for name, values in found.items():
+            figures[name][rows, :width] = values * group.response_mask
+        if group_kept is not None:
+            if kept is None:
+                kept = torch.ones(*shape, group_kept.shape[-1], dtype=torch.bool, device=device)
+            kept[rows, :width] = group_kept
+    return Rollout(
+        batch=batch,
+        kept=kept,
+        **figures,
+        old_values=torch.zeros(shape, device=device) if value_model is None else response_values(value_model, batch),
+        raw_scores=raw_scores,
+        scores=torch.where(replies.ended, raw_scores, torch.full_like(raw_scores, unended_score)),
+        ended=replies.ended,
+    )
+
+
+def _examine_group(
+    group: SequenceBatch, policy: GPT, reference: GPT, sampling: Sampling
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Figures of each token, [B, R], by their names in `Rollout`; and what the sampler could draw, [B, R, V]."""
+    ids = group.response_ids
+    logits, reference_logits = response_logits(policy, group), response_logits(reference, group)
     kept = candidates(logits, sampling)
     if kept is not None:
         kept = kept.scatter(-1, ids[..., None], True)
     own = scaled_logits(logits, sampling, kept).log_softmax(-1)
     other = scaled_logits(reference_logits, sampling, kept).log_softmax(-1)
-    return Rollout(
-        batch=batch,
-        kept=kept,
-        old_logprobs=token_logprobs(logits, ids, sampling, kept) * mask,
-        reference_logprobs=token_logprobs(reference_logits, ids, sampling, kept) * mask,
-        exact_kl=exact_kl(own, other) * mask,
-        entropy=token_entropy(logits, sampling, kept) * mask,
-        old_values=torch.zeros_like(mask, dtype=torch.float) if value_model is None
-        else response_values(value_model, batch) * mask,
-        raw_scores=raw_scores,
-        scores=torch.where(replies.ended, raw_scores, torch.full_like(raw_scores, unended_score)),
-        ended=replies.ended,
-    )  # fmt: skip
+    figures = {
+        "old_logprobs": token_logprobs(logits, ids, sampling, kept),
+        "reference_logprobs": token_logprobs(reference_logits, ids, sampling, kept),
+        "exact_kl": exact_kl(own, other),
+        "entropy": token_entropy(logits, sampling, kept),
+    }
+    return figures, kept
 
 
 def as_batch(prompts: Sequence[Sequence[int]], replies: Replies, *, pad_id: int) -> SequenceBatch:

@@ -58,11 +58,6 @@ class Stage:
     tracker: StageTracker
     metrics: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def seed(self) -> int:
-        """The lineage's seed, plus the stage's own offset where it has one."""
-        return self.params.seed + int(getattr(getattr(self.params, self.name, None), "seed_offset", 0))
-
     def path(self, name: str) -> Path:
         """A path below the stage's output folder."""
         return self.out / name

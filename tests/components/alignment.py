@@ -76,6 +76,9 @@ class Offline(PpoModule):
     def total(self, value):
         return value
 
+    def largest(self, value):
+        return value
+
     def share(self, rows):
         return rows
 

@@ -56,7 +56,7 @@ def test_only_the_newest_two_are_kept(tmp_path):
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "no state"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "no state", "another step", "not text"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog, damage):
     for step in (1, 2):
         IO.save_checkpoint(state(step), tmp_path / f"step-{step:08d}")
@@ -68,6 +68,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capl
     elif damage == "flip":
         content[-1] ^= 1
         tensors.write_bytes(content)
+    elif damage == "another step":
+        saved = (newest / "state.json").read_text()
+        (newest / "state.json").write_text(saved.replace('["step", 3]', '["step", 9]'))
+        assert (newest / "state.json").read_text() != saved
+    elif damage == "not text":
+        (newest / "state.json").write_bytes(b"\xff\xfe{")
     else:
         (newest / "state.json").unlink()
     with pytest.raises(DamagedCheckpoint, match="step-00000002"):

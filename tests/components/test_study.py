@@ -17,19 +17,24 @@ def test_intervals_are_students():
 
 
 def test_a_summary_has_a_row_a_variant_and_figure():
-    rows = [{"variant": v, "seed": s, "figures": {"a": {"b": x}}} for v, s, x in (("p", 0, 1), ("p", 1, 3), ("q", 0, 5))]
+    rows = [
+        {"variant": v, "seed": s, "figures": {"a": {"b": x}}} for v, s, x in (("p", 0, 1), ("p", 1, 3), ("q", 0, 5))
+    ]
     table = summary(rows, ["a.b"])
     assert table["variant"].tolist() == ["p", "q"]
     assert table["mean"].tolist() == [2, 5]
     assert table["seeds"].tolist() == [2, 1]
 
 
-def test_the_frontier_is_drawn_with_best_of_n(tmp_path):
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_frontier_is_drawn_with_best_of_n(tmp_path, seeds):
     def figures(kl):
         best = {str(n): {"kl": math.log(n) - (n - 1) / n, "gold_score": n, "reward_score": n} for n in (1, 2, 4)}
         return {"ppo": dict.fromkeys(ALIGNMENT, 1.0) | {"kl": kl}, "best_of_n": best}
 
-    rows = [{"variant": v, "seed": s, "figures": figures(k)} for v, k in (("0.1", 2.0), ("0.0", 9.0)) for s in (0, 1)]
+    rows = [
+        {"variant": v, "seed": s, "figures": figures(k)} for v, k in (("0.1", 2.0), ("0.0", 9.0)) for s in range(seeds)
+    ]
     text = write_study("frontier", rows, tmp_path)
     assert "ppo.gold_win_rate" in text
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -100,7 +100,7 @@ def test_trouble_in_the_middle_keeps_what_was_not_sent(store, monkeypatch):
     with tracker(store) as run:
         monkeypatch.setattr(run._client, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
         run.log_metrics({"sft/train/loss": 1.5}, step=1)
-        run._flush()
+        run.flush()
     assert len(run.unsent_file.read_text().splitlines()) == 1
     assert "disk full" in run.record(1, 1)["tracking"]
 

@@ -42,6 +42,7 @@ def test_pandas_is_imported_where_frames_are():
         "components/data/prompts.py",
         "components/data/sources.py",
         "components/evaluation/report.py",
+        "components/evaluation/study.py",
         "components/stages/prepare.py",
     }
 

@@ -6,13 +6,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.components.alignment import actor_critic, steady
 from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
+RATE = 1e-3  # a thousand times the tolerance
 ONE_UPDATE = {
     "pretrain__max_steps": 1, "sft__max_steps": 1, "dpo__max_steps": 1, "reward__epochs": 1,
-    "reward__prompts_per_batch": 1000, "ppo__iterations": 1, "ppo__inner_epochs": 1, "ppo__minibatch_size": 8,
-    "ppo__microbatch_size": 2,
+    "reward__prompts_per_batch": 1000,
+    # Minibatches of 4 of 16, cut singly: processes have 2 and 2, 3 and 1 or 4 and 0 rows of one.
+    "ppo__iterations": 1, "ppo__inner_epochs": 1, "ppo__rollout_batch_size": 16, "ppo__minibatch_size": 4,
+    "ppo__microbatch_size": 1, "ppo__algorithm": actor_critic(RATE), "ppo__policy": steady(RATE),
+    **{f"{stage}__optimizer": steady(RATE) for stage in ("pretrain", "sft", "reward", "dpo")},
 }  # fmt: skip
 
 
