@@ -14,12 +14,6 @@ from components.stages.runtime import StageStopped
 RATIO_TOLERANCE = 1e-5
 KL_TOLERANCE = 1e-6
 BIAS_TOLERANCE = 0.05  # of the standard deviation of the demonstrations' scores
-START_SHARES = {
-    "entropy_share": "rollout/entropy",
-    "distinct_2_share": "rollout/distinct_2",
-    "response_tokens_share": "rollout/response_tokens",
-    "ended_share": "rollout/ended_share",
-}
 
 
 class PreflightFailed(StageStopped):
@@ -86,10 +80,17 @@ def check_rollout(figures: Mapping[str, float], first: Mapping[str, float], stop
             f"the KL budget is spent: {kl:.4g} nats a reply, ppo.stops.kl_per_reply is {stops.kl_per_reply:g}. "
             "Raise ppo.kl_coef or lower ppo.policy.learning_rate"
         )
-    for rule, name in START_SHARES.items():
-        share = getattr(stops, rule)
+    rules = {
+        "entropy": stops.entropy_share,
+        "distinct_2": stops.distinct_2_share,
+        "response_tokens": stops.response_tokens_share,
+        "ended_share": stops.ended_share,
+    }
+    for quantity, share in rules.items():
+        name = f"rollout/{quantity}"
         if figures[name] < share * first[name]:
+            rule = f"ppo.stops.{quantity.removesuffix('_share')}_share"
             raise TrainingStopped(
-                f"the policy has collapsed: {name} is {figures[name]:.4g}, at the start {first[name]:.4g}, and "
-                f"ppo.stops.{rule} is {share:g}. Raise ppo.kl_coef, or look at what the reward source pays for"
+                f"the policy has collapsed: {name} is {figures[name]:.4g}, at the start {first[name]:.4g}, and {rule} is "
+                f"{share:g}. Raise ppo.kl_coef, or look at what the reward source pays for"
             )
