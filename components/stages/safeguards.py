@@ -91,6 +91,6 @@ def check_rollout(figures: Mapping[str, float], first: Mapping[str, float], stop
         if figures[name] < share * first[name]:
             rule = f"ppo.stops.{quantity.removesuffix('_share')}_share"
             raise TrainingStopped(
-                f"the policy has collapsed: {name} is {figures[name]:.4g}, at the start {first[name]:.4g}, and {rule} is "
-                f"{share:g}. Raise ppo.kl_coef, or look at what the reward source pays for"
+                f"the policy has collapsed: {name} is {figures[name]:.4g}, at the start {first[name]:.4g}, "
+                f"and {rule} is {share:g}. Raise ppo.kl_coef, or look at what the reward source pays for"
             )
