@@ -28,11 +28,13 @@ class MetricBuffer:
     def __init__(self) -> None:
         self.points: list[Point] = []
         self.known_steps: dict[str, int] = {}  # the last step logged of each figure before this process started
+        self.curves: set[str] = set()  # figures that were logged by step
         self.flushed_at = time.monotonic()
 
     def add(self, values: Mapping[str, float], step: int) -> bool:
         """Keep the figures of a step; whether it is time to send."""
         now = int(time.time() * 1000)
+        self.curves |= set(values) if step else set()
         self.points += [
             Point(key, float(value), now, step) for key, value in values.items() if step > self.known_steps.get(key, -1)
         ]

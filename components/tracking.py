@@ -70,7 +70,9 @@ class StageTracker:
     def log_summary(self, metrics: Mapping[str, Any]) -> None:
         """Log a stage's final figures on its run and, so that lineages compare, on the parent."""
         final = numbers(metrics, prefix=self.stage)
-        self.log_metrics(final)
+        # A figure with a curve has its last value there; a point at step 0 would spoil it.
+        curves = self._buffer.curves | self._buffer.known_steps.keys()
+        self.log_metrics({name: value for name, value in final.items() if name not in curves})
         self._guard("log the summary on the parent run", lambda: self._to_parent(final))
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:

@@ -15,8 +15,8 @@ FIGURES = {
     "frontier": tuple(f"ppo.{name}" for name in ALIGNMENT),
     "methods": tuple(f"{model}.{name}" for model in ("ppo", "dpo", "feedme") for name in ALIGNMENT),
     "pretraining-mix": tuple(f"ppo.{name}" for name in ALIGNMENT),
-    "pairs": ("train.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
-    "comparisons": ("train.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
+    "pairs": ("train_sample.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
+    "comparisons": ("train_sample.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
 }
 
 

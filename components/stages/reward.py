@@ -132,7 +132,7 @@ def describe(stage: Stage, train: PairTable, test: PairTable) -> None:
         writer = csv.DictWriter(out, ["confidence", "accuracy", "pairs"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(curve)
-    stage.metrics["train"] = {"pair_accuracy": float(train.correct.mean())}
+    stage.metrics["train_sample"] = {"pair_accuracy": float(train.correct.mean())}
     stage.metrics["test"] = {
         "pair_accuracy": interval.mean,
         "pair_accuracy_low": interval.low,
