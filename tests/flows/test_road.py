@@ -211,7 +211,7 @@ def test_changing_a_loss_reruns_its_stage_and_what_follows(repository):
     loss = repository.root / "components/losses/preference.py"
     loss.write_text(loss.read_text() + "\n# changed\n")
     stale = json.loads(repository.dvc("status", "--json"))
-    assert set(stale) == {"reward"}
+    assert set(stale) == {"reward", "dpo"}
     did = outcomes(repository.flow())
     assert did["compare"] == "Cached" and did["reward"] == "Completed"
 
