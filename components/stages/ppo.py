@@ -87,8 +87,8 @@ class PpoModule(TrainingModule):
         size = params.rollout_batch_size // params.algorithm.replies_per_prompt
         return epoch_rows(step, batch_size=size, num_rows=len(self.prompts), seed=self.seed)
 
-    def make_batch(self, step: int) -> list[int]:
-        """Prompts of a step with their place in the whole batch, interleaved: place, row, place, row, ..."""
+    def make_batch(self, step: int) -> list[tuple[int, int]]:
+        """This process's prompts of a step: pairs of a place in the batch of all processes and a row of the prompts."""
         return self.share(list(enumerate(self.rows(step))))  # type: ignore[no-any-return]
 
     def train_on(self, batch: list[tuple[int, int]], step: int) -> dict[str, float]:

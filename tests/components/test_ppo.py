@@ -145,6 +145,7 @@ def padded(columns):
 
 
 def test_an_update_does_not_depend_on_the_amount_of_padding(stage):
+    """What a batch is padded with is cut away before the networks; test_models shows that they would not see it."""
     assert_same(improved(stage), improved(stage, padded(5)))
 
 
