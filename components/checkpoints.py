@@ -1,17 +1,23 @@
-"""Model folders: `model.safetensors`, `config.json` and `tokenizer.json`, saved and loaded together."""
+"""Model folders: `model.safetensors`, `config.json` and `tokenizer.json`, saved and loaded together.
+
+A model that was trained as adapters is saved merged, so that everything can read it, with `adapter.safetensors` beside it.
+"""
 
 import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.data.chat import ChatTokenizer
+from components.models import adapters
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
+from components.schema_base import Lora
 
 CLASSES: dict[str, type[GPT] | type[ScalarGPT]] = {"gpt": GPT, "scalar_gpt": ScalarGPT}
 
@@ -26,6 +32,9 @@ def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     kind = next(name for name, cls in CLASSES.items() if type(model) is cls)
+    if adapters.is_adapted(model):
+        _save_adapter(partial / "adapter.safetensors", model)
+        model = adapters.merged(model)
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, partial / "model.safetensors")
     (partial / "config.json").write_text(json.dumps({"kind": kind} | asdict(model.config), indent=1) + "\n")
     shutil.copyfile(tokenizer, partial / "tokenizer.json")
@@ -45,13 +54,16 @@ def load_gpt(folder: Path) -> GPT:
     return model
 
 
-def load_scalar(folder: Path) -> ScalarGPT:
+def load_scalar(folder: Path, trunk: GPT | None = None) -> ScalarGPT:
     """The reward or value model of a folder.
+
+    If it was trained as adapters of `trunk`, it shares the trunk's tensors, frozen, instead of having its own.
 
     Raises:
         CheckpointError: the folder is incomplete, or holds another kind of model.
     """
-    model = _load(folder)
+    model = None if trunk is None else _load_adapted(folder, trunk)
+    model = _load(folder) if model is None else model
     if not isinstance(model, ScalarGPT):
         raise CheckpointError(f"{folder} holds no model with a scalar head")
     return model
@@ -65,6 +77,26 @@ def load_tokenizer(folder: Path) -> ChatTokenizer:
 def model_kind(folder: Path) -> str:
     """The key in `CLASSES` of the model that a folder holds."""
     return str(json.loads((folder / "config.json").read_text())["kind"])
+
+
+def _save_adapter(path: Path, model: GPT | ScalarGPT) -> None:
+    shape = adapters.adapter_shape(model)
+    tensors = {name: tensor.contiguous() for name, tensor in adapters.adapter_tensors(model).items()}
+    metadata = {"rank": str(shape.rank), "alpha": str(shape.alpha), "trunk_sha256": adapters.trunk_digest(model)}
+    save_file(tensors, path, metadata=metadata)
+
+
+def _load_adapted(folder: Path, trunk: GPT) -> nn.Module | None:
+    """The adapted model of a folder on a trunk; None if it has no adapter, or one of another trunk."""
+    path = folder / "adapter.safetensors"
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    if metadata["trunk_sha256"] != adapters.trunk_digest(trunk):
+        return None
+    shape = Lora(kind="lora", rank=int(metadata["rank"]), alpha=float(metadata["alpha"]))
+    return adapters.on_trunk(trunk, load_file(path), shape, scalar=model_kind(folder) == "scalar_gpt")
 
 
 def _load(folder: Path) -> nn.Module:

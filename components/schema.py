@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from components import schema_rl as rl
 from components.models.sizes import parse_size
-from components.schema_base import STRICT, Count, NonNegative, OpenFraction, Optimizer, Positive
+from components.schema_base import STRICT, Count, NonNegative, OpenFraction, Optimizer, Positive, Weights
+from components.schema_rl import Dpo, Feedme, Ppo
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -116,6 +116,7 @@ class Sft:
     max_steps: Count
     batch_size: Count
     max_tokens: Count
+    weights: Weights
     validation_interval: Count
     validation_batches: Count
     checkpoint_interval: Count
@@ -186,69 +187,11 @@ class Reward:
     """Training the reward model on rankings."""
 
     seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    weights: Weights
     objective: Annotated[RankingObjective | PairwiseObjective | BestOfKObjective, Field(discriminator="kind")]
     normalisation: Literal["bias", "gain_and_bias"]
     epochs: Count
     prompts_per_batch: Count
-    checkpoint_interval: Count
-    optimizer: Optimizer
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Ppo:
-    """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
-
-    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
-    algorithm: Annotated[rl.ActorCritic | rl.Grpo | rl.Rloo, Field(discriminator="kind")]
-    reward: Annotated[rl.ModelReward | rl.GoldReward | rl.VerifierReward, Field(discriminator="kind")]
-    iterations: Count
-    rollout_batch_size: Count
-    minibatch_size: Count
-    microbatch_size: Count
-    inner_epochs: Count
-    clip_ratio: Positive
-    kl_coef: NonNegative
-    kl_estimator: Literal["k1", "k2", "k3", "exact"]
-    kl_control: Annotated[rl.FixedKl | rl.ZieglerKl | rl.SchulmanKl, Field(discriminator="kind")]
-    whiten_rewards: bool
-    unended_score: float
-    pretraining_mix: Annotated[rl.CoefficientMix | rl.GradientRatioMix, Field(discriminator="kind")]
-    pretrain_batch_size: Count
-    ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    stops: rl.Stops
-    checkpoint_interval: Count
-    policy: Optimizer
-
-    @model_validator(mode="after")
-    def _sizes_divide(self) -> "Ppo":
-        if self.rollout_batch_size % self.minibatch_size or self.minibatch_size % self.microbatch_size:
-            raise ValueError("rollout_batch_size must be a multiple of minibatch_size, and that of microbatch_size")
-        if self.rollout_batch_size % self.algorithm.replies_per_prompt:
-            raise ValueError("rollout_batch_size must be a multiple of algorithm.replies_per_prompt")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Dpo:
-    """Direct preference optimisation on the comparisons; a batch has `prompts_per_batch` rankings."""
-
-    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
-    beta: Positive
-    max_steps: Count
-    prompts_per_batch: Count
-    checkpoint_interval: Count
-    optimizer: Optimizer
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Feedme:
-    """Fine-tuning on the best-ranked replies; a batch is `batch_size` rows."""
-
-    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
-    max_steps: Count
-    batch_size: Count
-    validation_interval: Count
-    validation_batches: Count
     checkpoint_interval: Count
     optimizer: Optimizer
 

@@ -1,4 +1,4 @@
-"""What the sections of `params.yaml` share: number ranges and the optimizer."""
+"""What the sections of `params.yaml` share: number ranges, the optimizer, and which weights train."""
 
 from typing import Annotated, Literal
 
@@ -35,3 +35,22 @@ class Optimizer:
         if (self.decay == "constant") != (self.decay_fraction == 0):
             raise ValueError("decay_fraction is 0 with a constant schedule and positive with any other")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Full:
+    """All weights of a model train."""
+
+    kind: Literal["full"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Lora:
+    """A frozen trunk with trained adapters of a rank; what they add is scaled by alpha / rank (arXiv:2106.09685)."""
+
+    kind: Literal["lora"]
+    rank: Count
+    alpha: Positive
+
+
+Weights = Annotated[Full | Lora, Field(discriminator="kind")]

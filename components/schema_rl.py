@@ -1,11 +1,11 @@
-"""The parts of the `ppo` section: algorithm, reward source, KL control, pretraining mix, stop rules."""
+"""The sections of the alignment stages: `ppo` with its parts, `dpo`, `feedme`."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from components.schema_base import STRICT, Count, Fraction, NonNegative, Optimizer, Positive
+from components.schema_base import STRICT, Count, Fraction, NonNegative, Optimizer, Positive, Weights
 
 GroupSize = Annotated[int, Field(ge=2)]
 
@@ -115,3 +115,63 @@ class Stops:
     distinct_2_share: Fraction
     response_tokens_share: Fraction
     ended_share: Fraction
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Ppo:
+    """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
+
+    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    weights: Weights
+    algorithm: Annotated[ActorCritic | Grpo | Rloo, Field(discriminator="kind")]
+    reward: Annotated[ModelReward | GoldReward | VerifierReward, Field(discriminator="kind")]
+    iterations: Count
+    rollout_batch_size: Count
+    minibatch_size: Count
+    microbatch_size: Count
+    inner_epochs: Count
+    clip_ratio: Positive
+    kl_coef: NonNegative
+    kl_estimator: Literal["k1", "k2", "k3", "exact"]
+    kl_control: Annotated[FixedKl | ZieglerKl | SchulmanKl, Field(discriminator="kind")]
+    whiten_rewards: bool
+    unended_score: float
+    pretraining_mix: Annotated[CoefficientMix | GradientRatioMix, Field(discriminator="kind")]
+    pretrain_batch_size: Count
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    stops: Stops
+    checkpoint_interval: Count
+    policy: Optimizer
+
+    @model_validator(mode="after")
+    def _sizes_divide(self) -> "Ppo":
+        if self.rollout_batch_size % self.minibatch_size or self.minibatch_size % self.microbatch_size:
+            raise ValueError("rollout_batch_size must be a multiple of minibatch_size, and that of microbatch_size")
+        if self.rollout_batch_size % self.algorithm.replies_per_prompt:
+            raise ValueError("rollout_batch_size must be a multiple of algorithm.replies_per_prompt")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Dpo:
+    """Direct preference optimisation on the comparisons; a batch has `prompts_per_batch` rankings."""
+
+    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    beta: Positive
+    max_steps: Count
+    prompts_per_batch: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Feedme:
+    """Fine-tuning on the best-ranked replies; a batch is `batch_size` rows."""
+
+    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    max_steps: Count
+    batch_size: Count
+    validation_interval: Count
+    validation_batches: Count
+    checkpoint_interval: Count
+    optimizer: Optimizer

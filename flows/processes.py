@@ -10,7 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
+from components.lineage import is_alive
+
 GRACE_SECONDS = 10.0
+FLOW_VARIABLE = "GPTLINEAGE_FLOW"
 
 
 def run_streaming(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
@@ -41,6 +46,21 @@ def run_streaming(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], 
         raise
     finally:
         process.stdout.close()
+
+
+def end_orphaned_servers() -> None:
+    """Stop the ephemeral Prefect servers of flows that were killed outright and so could not do it themselves.
+
+    A flow leaves its identity in the environment of what it starts; nothing else is looked at.
+    """
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+            flow = environment.get(FLOW_VARIABLE)
+            if flow and "PREFECT__SERVER_EPHEMERAL" in environment and not is_alive(flow):
+                process.terminate()
+        except psutil.Error:  # gone, or another user's
+            continue
 
 
 def stop_group(process: subprocess.Popen[str]) -> None:

@@ -13,6 +13,7 @@ from prefect.states import Crashed
 from components.lineage import process_identity
 from flows.graph import dvc, select, stage_graph, stale_stages
 from flows.parent_run import Lineage, tracking
+from flows.processes import end_orphaned_servers
 from flows.stage_task import ingest, reproduce
 from flows.workspace import Workspace, open_workspace, refresh
 
@@ -88,7 +89,8 @@ def _outcome(stage: str, state: Any) -> str:
 
 
 def _reconcile() -> None:
-    """A flow that was killed outright could not say so: tell MLflow and Prefect that it is gone."""
+    """A flow that was killed outright could not clear up: end its server, tell MLflow and Prefect that it is gone."""
+    end_orphaned_servers()
     for lost in tracking().reconcile():
         with get_client(sync_client=True) as client:
             try:

@@ -27,6 +27,8 @@ from flows.workspace import open_workspace
 
 NO_STOPS = {"kl_per_reply": 1e9, "entropy_share": 0.0, "distinct_2_share": 0.0, "response_tokens_share": 0.0,
             "ended_share": 0.0}  # fmt: skip
+# The same in every study of alignment, so that what two studies have in common comes from DVC's run cache.
+ALIGNMENT_SEEDS = ("ppo.seed_offset", "dpo.seed_offset", "feedme.seed_offset")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Study:
 
 STUDIES = {
     "frontier": Study(
-        {f"{v}": {"ppo.kl_coef": v, "ppo.stops": NO_STOPS} for v in (0.0, 0.05, 0.1, 0.2)}, "evaluate",
-        ("ppo.seed_offset",),
+        {"0.0": {"ppo.kl_coef": 0.0, "ppo.stops": NO_STOPS}, "0.05": {"ppo.kl_coef": 0.05}, "0.1": {"ppo.kl_coef": 0.1},
+         "0.2": {"ppo.kl_coef": 0.2}},
+        "evaluate", ALIGNMENT_SEEDS,
     ),
     "methods": Study(
         {
@@ -49,11 +52,11 @@ STUDIES = {
             "grpo": {"ppo.algorithm": {"kind": "grpo", "replies_per_prompt": 4}},
             "rloo": {"ppo.algorithm": {"kind": "rloo", "replies_per_prompt": 4}},
         },
-        "evaluate", ("ppo.seed_offset", "dpo.seed_offset", "feedme.seed_offset"),
+        "evaluate", ALIGNMENT_SEEDS,
     ),
     "pretraining-mix": Study(
         {f"{v}": {"ppo.pretraining_mix": {"kind": "coefficient", "value": v}} for v in (0.0, 0.5)}, "evaluate",
-        ("ppo.seed_offset",),
+        ALIGNMENT_SEEDS,
     ),
     "pairs": Study(
         {

@@ -42,7 +42,11 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "ppo": ("ppo", {"ppo__algorithm": actor_critic(0.0005)}),
     "grpo": ("ppo", {"ppo__algorithm": {"kind": "grpo", "replies_per_prompt": 4}}),
     "rloo": ("ppo", {"ppo__algorithm": {"kind": "rloo", "replies_per_prompt": 4}}),
-    "dpo": ("dpo", {}),
+    "lora": (
+        "ppo",
+        {"ppo__algorithm": actor_critic(0.0005), "ppo__weights": {"kind": "lora", "rank": 4, "alpha": 8.0}},
+    ),
+    "dpo": ("dpo", {"ppo__weights": {"kind": "full"}}),
     "feedme": ("feedme", {}),
     "flow": ("pretrain", {}),
 }

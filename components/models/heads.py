@@ -20,14 +20,28 @@ class ScalarGPT(nn.Module):
         super().__init__()
         self.config = config
         self.body = GPT(config)
-        self.head = nn.Linear(config.width, 1)
-        # Stiennon et al. 2020 (arXiv:2009.01325): head weights of variance 1 / (width + 1).
-        nn.init.normal_(self.head.weight, std=1 / math.sqrt(config.width + 1))
-        nn.init.zeros_(self.head.bias)
-        self.head.bias.requires_grad_(False)  # pairwise losses cannot see it
+        self.head = new_head(config.width)
+
+    @classmethod
+    def on(cls, body: GPT) -> "ScalarGPT":
+        """A new head on a body, which is used as it is, not copied."""
+        with torch.device("meta"):  # a body of its own would only be thrown away
+            model = cls(body.config)
+        model.body = body
+        model.head = new_head(body.config.width)
+        return model
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """A number for each token, [B, T]."""
         hidden = self.body(input_ids)
         with torch.autocast(hidden.device.type, enabled=False):  # bf16 has 3 digits: too few to tell replies apart
             return self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)
+
+
+def new_head(width: int) -> nn.Linear:
+    """A scalar head with weights of variance 1 / (width + 1) (Stiennon et al. 2020, arXiv:2009.01325)."""
+    head = nn.Linear(width, 1)
+    nn.init.normal_(head.weight, std=1 / math.sqrt(width + 1))
+    nn.init.zeros_(head.bias)
+    head.bias.requires_grad_(False)  # pairwise losses cannot see it
+    return head

@@ -34,7 +34,7 @@ class SafetensorsCheckpointIO(CheckpointIO):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         tensors: dict[str, torch.Tensor] = {}
-        tree = _encode(checkpoint, tensors)
+        tree = _encode(checkpoint, tensors, {})
         save_file(tensors, partial / "tensors.safetensors")
         checksum = _sha256(partial / "tensors.safetensors")
         (partial / "state.json").write_text(
@@ -93,18 +93,23 @@ def newest_intact(folder: Path) -> Path | None:
     return None
 
 
-def _encode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """JSON form of a state tree; dicts as pairs, since optimizer states have integers as keys."""
+def _encode(node: Any, tensors: dict[str, torch.Tensor], names: dict[Any, str]) -> Any:
+    """JSON form of a state tree; dicts as pairs, since optimizer states have integers as keys.
+
+    A tensor that several networks share, as adapted ones do their trunk, is written once: `names` knows it.
+    """
     if isinstance(node, torch.Tensor):
-        name = str(len(tensors))
-        tensors[name] = node.detach().cpu().contiguous().clone()
-        return {"tensor": name}
+        place = (node.data_ptr(), node.shape, node.stride(), node.dtype) if node.numel() else id(node)
+        if place not in names:
+            names[place] = str(len(tensors))
+            tensors[names[place]] = node.detach().cpu().contiguous().clone()
+        return {"tensor": names[place]}
     if isinstance(node, dict):
-        return {"dict": [[_encode(k, tensors), _encode(v, tensors)] for k, v in node.items()]}
+        return {"dict": [[_encode(k, tensors, names), _encode(v, tensors, names)] for k, v in node.items()]}
     if isinstance(node, tuple):
-        return {"tuple": [_encode(item, tensors) for item in node]}
+        return {"tuple": [_encode(item, tensors, names) for item in node]}
     if isinstance(node, list):
-        return [_encode(item, tensors) for item in node]
+        return [_encode(item, tensors, names) for item in node]
     if node is None or isinstance(node, bool | int | float | str):
         return node
     raise TypeError(f"a checkpoint cannot hold a {type(node).__name__}")

@@ -1,7 +1,7 @@
 """Muon: momentum whose update is made orthogonal (K. Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
 `torch.optim.Muon` does the same, one matrix at a time and in bf16 whatever the processor: on a CPU without bf16 that
-took 900 of a step's 1400 ms. Here matrices of one shape are orthogonalised together, in bf16 where it is native.
+took 900 of a step's 1400 ms. Here matrices of one shape are orthogonalised together, in bf16 where it is faster.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from components.models.precision import has_bf16
+from components.models.precision import bf16_pays
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
@@ -26,7 +26,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
     kind = matrices.device.type
     with torch.autocast(kind, enabled=False):  # a step runs inside the trainer's, which would decide the type
-        x = matrices.to(torch.bfloat16 if has_bf16(kind) else torch.float32)
+        x = matrices.to(torch.bfloat16 if bf16_pays(kind) else torch.float32)
         tall = x.shape[-2] > x.shape[-1]
         x = x.mT if tall else x
         x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=EPSILON)

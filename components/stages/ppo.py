@@ -6,7 +6,6 @@ holds the policy near the SFT model, and a pretraining loss is mixed in. Writes 
 `gpt-ppo`; its champion is decided by evaluate.
 """
 
-import copy
 import json
 from pathlib import Path
 
@@ -19,11 +18,13 @@ from components.data.chat import ChatTokenizer
 from components.data.order import epoch_rows
 from components.data.tokens import TokenFile
 from components.losses.kl_control import schulman_coefficient, ziegler_coefficient
+from components.models.adapters import trainable, twin
 from components.models.generation import sample_replies, uniforms
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
+from components.schema_base import Lora
 from components.schema_rl import ActorCritic, SchulmanKl, ZieglerKl
 from components.stages.fit import TrainingModule, fit, seed_of
 from components.stages.optim import build_optimizers
@@ -49,17 +50,26 @@ class PpoModule(TrainingModule):
     kl_coef: Tensor
 
     def __init__(
-        self, stage: Stage, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt], reward: RewardSource
+        self,
+        stage: Stage,
+        tokenizer: ChatTokenizer,
+        prompts: list[EncodedPrompt],
+        reference: GPT,
+        reward: RewardSource,
     ) -> None:
         params = stage.params.ppo
         super().__init__(stage, total_steps=params.iterations)
         self.tokenizer, self.prompts, self.reward = tokenizer, prompts, reward
-        self.policy = load_gpt(SFT)
-        self.value = load_scalar(REWARD) if isinstance(params.algorithm, ActorCritic) else None
-        self.averaged = copy.deepcopy(self.policy).requires_grad_(False) if params.ema_decay else None
+        adapted = isinstance(params.weights, Lora)
+        self.policy = trainable(reference if adapted else load_gpt(SFT), params.weights)
+        self.value = None
+        if isinstance(params.algorithm, ActorCritic):
+            critic = reward.network if adapted and reward.network is not None else load_scalar(REWARD)
+            self.value = trainable(critic, params.weights)
+        self.averaged = twin(self.policy).requires_grad_(False) if params.ema_decay else None
         self.register_buffer("kl_coef", torch.tensor(params.kl_coef, dtype=torch.float64))
         # In a dict, so that Lightning neither checkpoints nor trains it.
-        self.frozen: dict[str, GPT | ScalarGPT] = {"reference": load_gpt(SFT)}
+        self.frozen: dict[str, GPT | ScalarGPT] = {"reference": reference}
         if reward.network is not None:
             self.frozen["reward"] = reward.network
         self.pretraining = TokenFile(PRETRAINING_TOKENS, context_length=self.policy.config.context_length)
@@ -207,12 +217,13 @@ def ppo(stage: Stage) -> None:
     params = stage.params
     torch.manual_seed(seed_of(stage))
     tokenizer = load_tokenizer(SFT)
-    reward = open_source(params.ppo.reward, tokenizer, seed=seed_of(stage))
+    reference = load_gpt(SFT)
+    reward = open_source(params.ppo.reward, tokenizer, seed=seed_of(stage), trunk=reference)
     if isinstance(reward, Verifier):
         prompts = reward.prompts(max_tokens=params.prepare.max_prompt_tokens)
     else:
         prompts = load_prompts(PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens)
-    module = PpoModule(stage, tokenizer, prompts, reward)
+    module = PpoModule(stage, tokenizer, prompts, reference, reward)
     fit(stage, module, checkpoint_interval=params.ppo.checkpoint_interval, unit="iterations")
     stage.metrics |= {"episodes": params.ppo.iterations * params.ppo.rollout_batch_size, "prompts": len(prompts)}
     save_model(stage.path("model"), module.published, SFT / "tokenizer.json")

@@ -22,6 +22,7 @@ from components.data.sequences import pack
 from components.evaluation.intervals import bootstrap_mean
 from components.evaluation.preferences import PairTable, accuracy_by, calibration, pair_table
 from components.losses.preference import RankingLoss, best_of_k_loss, pairwise_loss, ranking_loss
+from components.models.adapters import trainable
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
@@ -149,8 +150,7 @@ def reward(stage: Stage) -> None:
     params = stage.params
     torch.manual_seed(seed_of(stage))
     sft, tokenizer = load_gpt(SFT), load_tokenizer(SFT)
-    model = ScalarGPT(sft.config)
-    model.body.load_state_dict(sft.state_dict())
+    model = trainable(ScalarGPT.on(sft), params.reward.weights)
     train, test = (
         load_comparisons(
             COMPARISONS / f"{split}.jsonl",

@@ -15,6 +15,7 @@ from components.data.sequences import SequenceBatch
 from components.labeling.gold import Gold
 from components.models.heads import ScalarGPT
 from components.models.scoring import sequence_scores
+from components.models.transformer import GPT
 from components.schema_rl import GoldReward, ModelReward, VerifierReward
 from components.stages.replies import EncodedPrompt
 
@@ -94,15 +95,15 @@ class Verifier(TextReward):
 
 
 def open_source(
-    params: ModelReward | GoldReward | VerifierReward, tokenizer: ChatTokenizer, *, seed: int
+    params: ModelReward | GoldReward | VerifierReward, tokenizer: ChatTokenizer, *, seed: int, trunk: GPT
 ) -> RewardSource:
-    """The reward source that the parameters name.
+    """The reward source that the parameters name; a reward model that was trained on `trunk` as adapters shares it.
 
     Raises:
         ModuleNotFoundError: a verifier is asked for and the extra is not installed.
     """
     if isinstance(params, ModelReward):
-        return LearnedReward(load_scalar(REWARD))
+        return LearnedReward(load_scalar(REWARD, trunk))
     if isinstance(params, GoldReward):
         return GoldFunction(tokenizer, Gold.of_demonstrations(DEMONSTRATIONS))
     try:

@@ -11,7 +11,7 @@ import torch
 
 from components.checkpoints import load_gpt, load_tokenizer, save_model
 from components.data.demonstrations import load_demonstrations
-from components.models.transformer import GPT
+from components.models.adapters import trainable
 from components.stages.fit import fit
 from components.stages.imitation import ImitationModule
 from components.stages.runtime import Stage, run_stage
@@ -29,7 +29,8 @@ def sft(stage: Stage) -> None:
         load_demonstrations(DEMONSTRATIONS / f"{split}.jsonl", tokenizer, max_tokens=params.sft.max_tokens)
         for split in ("train", "validation")
     )
-    module = ImitationModule(stage, load_gpt(PRETRAINED).train(), params.sft, train=train, validation=validation)
+    model = trainable(load_gpt(PRETRAINED), params.sft.weights)
+    module = ImitationModule(stage, model.train(), params.sft, train=train, validation=validation)
     stage.metrics["untuned"] = module.validate()
     fit(
         stage,
@@ -43,7 +44,6 @@ def sft(stage: Stage) -> None:
         "trained_fraction": train.trained_fraction,
         "validation": {"loss": final["validation/loss"], "perplexity": math.exp(final["validation/loss"])},
     }
-    model: GPT = module.network  # type: ignore[assignment]
     save_model(stage.path("model"), model, PRETRAINED / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
 

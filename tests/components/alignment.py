@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from components import params as parameters
-from components.checkpoints import save_model
+from components.checkpoints import load_gpt, save_model
 from components.data.chat import ChatTokenizer
 from components.data.records import Message, Prompt, write_records
 from components.data.tokenizer import train_tokenizer
@@ -145,8 +145,9 @@ def make_module(stage: Stage, reward: RewardSource | None = None) -> Offline:
     """The module of a stage made by `make_stage`."""
     tokenizer = ChatTokenizer.load(Path("artifacts/prepare/tokenizer.json"))
     prompts = load_prompts(Path("artifacts/prepare/prompts/ppo.jsonl"), tokenizer, max_tokens=16)
-    source = reward or open_source(stage.params.ppo.reward, tokenizer, seed=0)
+    reference = load_gpt(Path("artifacts/sft/model"))
+    source = reward or open_source(stage.params.ppo.reward, tokenizer, seed=0, trunk=reference)
     assert reward is not None or isinstance(source, LearnedReward)
-    module = Offline(stage, tokenizer, prompts, source)
+    module = Offline(stage, tokenizer, prompts, reference, source)
     module.on_fit_start()
     return module

@@ -60,7 +60,7 @@ def test_warm_up_and_linear_decay_by_hand():
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_auto_precision_is_bf16_only_where_the_processor_has_it(monkeypatch, native, expected):
     precision.resolve.cache_clear()
-    monkeypatch.setattr(precision, "has_bf16", lambda device_type: native)
+    monkeypatch.setattr(precision, "bf16_pays", lambda device_type: native)
     assert precision.resolve("auto", "cpu") == expected
     assert precision.resolve("32-true", "cpu") == "32-true"
     precision.resolve.cache_clear()

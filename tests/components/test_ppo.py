@@ -1,5 +1,6 @@
 """A whole PPO update: what it must not depend on, what it must find, and what ends a run."""
 
+import copy
 import math
 from dataclasses import fields, replace
 
@@ -214,6 +215,22 @@ def test_critic_warm_up_leaves_the_policy_alone(stage):
     assert not torch.equal(module.value.head.weight, critic)
     module.iterate()
     assert not torch.equal(module.policy.token_embedding.weight, policy)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ppo__ema_decay": 0.5}])
+def test_with_adapters_nothing_but_adapters_and_heads_moves(stage, changes):
+    module = make_module(stage(ppo__weights={"kind": "lora", "rank": 2, "alpha": 4.0}, **changes))
+    reference, reward = (copy.deepcopy(module.frozen[name].state_dict()) for name in ("reference", "reward"))
+    figures = module.iterate()
+    assert figures["rollout/kl_exact_per_token"] == 0
+    module.iterate()
+    for name, before in (("reference", reference), ("reward", reward)):
+        assert all(torch.equal(weight, before[key]) for key, weight in module.frozen[name].state_dict().items())
+    ids = torch.arange(10)[None]
+    for moved, start in ((module.published, module.frozen["reference"]), (module.value, module.frozen["reward"])):
+        assert (moved(ids) - start(ids)).abs().max() > 1e-6
+    assert module.published.token_embedding.weight is module.frozen["reference"].token_embedding.weight
+    assert module.value.body.token_embedding.weight is module.frozen["reward"].body.token_embedding.weight
 
 
 def test_adaptive_coefficient_moves_towards_the_target_and_is_part_of_the_checkpoint(stage):

@@ -1,0 +1,120 @@
+"""Low-rank adapters (LoRA, arXiv:2106.09685): small trained differences to a trunk that is kept once and stays as it is.
+
+Policy, reference, reward model and value network of PPO then differ in their adapters alone, and hold one set of weights.
+"""
+
+import copy
+import hashlib
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.models.heads import ScalarGPT
+from components.models.transformer import GPT
+from components.schema_base import Full, Lora
+
+Network = TypeVar("Network", GPT, ScalarGPT)
+
+
+class LoraLinear(nn.Linear):
+    """A frozen linear map and a trained one of low rank: W x + b + alpha / rank * up down x (LoRA, equation 3)."""
+
+    def __init__(self, frozen: nn.Linear, *, rank: int, alpha: float) -> None:
+        nn.Module.__init__(self)  # nn.Linear would make weights of its own
+        self.in_features, self.out_features = frozen.in_features, frozen.out_features
+        self.weight, self.bias = frozen.weight, frozen.bias
+        self.rank, self.alpha = rank, alpha
+        self.down = nn.Parameter(torch.randn(rank, self.in_features) / math.sqrt(self.in_features))
+        self.up = nn.Parameter(torch.zeros(self.out_features, rank))  # so that training starts at the frozen map
+
+    def forward(self, input: Tensor) -> Tensor:
+        added = F.linear(F.linear(input, self.down), self.up)
+        return super().forward(input) + self.alpha / self.rank * added
+
+    def merged_weight(self) -> Tensor:
+        """The weight of the plain linear map that computes the same."""
+        return self.weight + self.alpha / self.rank * self.up @ self.down
+
+
+def twin(model: Network) -> Network:
+    """A copy that shares the tensors which do not train, and has its own of those which do."""
+    return copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
+
+
+def trainable(model: Network, weights: Full | Lora) -> Network:
+    """The model itself, all of whose weights train; or one that shares them, frozen, and trains adapters and its head.
+
+    Every linear map of the blocks gets an adapter (the paper adapts queries and values alone; arXiv:2305.14314,
+    section 4, found that all are needed). Adapters that the model already has go on training, in a copy.
+    """
+    if isinstance(weights, Full):
+        return model
+    adapted = twin(model.requires_grad_(False))
+    for block in _trunk(adapted).blocks:
+        for parent in list(block.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, LoraLinear):
+                    child.down, child.up = nn.Parameter(child.down.clone()), nn.Parameter(child.up.clone())
+                elif isinstance(child, nn.Linear):
+                    setattr(parent, name, LoraLinear(child, rank=weights.rank, alpha=weights.alpha))
+    if isinstance(adapted, ScalarGPT):
+        adapted.head = copy.deepcopy(adapted.head)
+        adapted.head.weight.requires_grad_(True)
+    return adapted
+
+
+def is_adapted(model: GPT | ScalarGPT) -> bool:
+    """Whether a model is a trunk with adapters."""
+    return any(isinstance(module, LoraLinear) for module in model.modules())
+
+
+def merged(model: Network) -> Network:
+    """A plain model that computes what an adapted one does."""
+    state = {name: weight for name, weight in model.state_dict().items() if not name.endswith((".down", ".up"))}
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLinear):
+            state[f"{name}.weight"] = module.merged_weight().detach()
+    plain = type(model)(model.config)
+    plain.load_state_dict(state)
+    return plain
+
+
+def adapter_tensors(model: GPT | ScalarGPT) -> dict[str, Tensor]:
+    """What a model has beyond its trunk: adapters, and the scalar head where there is one."""
+    state = model.state_dict()
+    return {name: t for name, t in state.items() if name.endswith((".down", ".up")) or name.startswith("head.")}
+
+
+def adapter_shape(model: GPT | ScalarGPT) -> Lora:
+    """Rank and alpha of an adapted model."""
+    module = next(module for module in model.modules() if isinstance(module, LoraLinear))
+    return Lora(kind="lora", rank=module.rank, alpha=module.alpha)
+
+
+def on_trunk(trunk: GPT, tensors: dict[str, Tensor], shape: Lora, *, scalar: bool) -> GPT | ScalarGPT:
+    """A model made of a trunk, whose tensors it shares, and of what `adapter_tensors` gave; frozen.
+
+    Raises:
+        RuntimeError: the tensors are not those of adapters of this trunk.
+    """
+    adapted = trainable(ScalarGPT.on(trunk), shape) if scalar else trainable(trunk, shape)
+    unexpected = adapted.load_state_dict(tensors, strict=False).unexpected_keys
+    if unexpected or tensors.keys() != adapter_tensors(adapted).keys():
+        raise RuntimeError(f"adapters of another kind of model: {', '.join(unexpected) or 'some are missing'}")
+    return adapted.requires_grad_(False).eval()
+
+
+def trunk_digest(model: GPT | ScalarGPT) -> str:
+    """SHA-256 of the weights that adapters were made for."""
+    digest = hashlib.sha256()
+    for name, weight in _trunk(model).state_dict().items():
+        if not name.endswith((".down", ".up")):
+            digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trunk(model: GPT | ScalarGPT) -> GPT:
+    return model.body if isinstance(model, ScalarGPT) else model
