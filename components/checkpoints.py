@@ -1,6 +1,6 @@
 """Model folders: `model.safetensors`, `config.json` and `tokenizer.json`, saved and loaded together.
 
-A model that was trained as adapters is saved merged, so that everything can read it, with `adapter.safetensors` beside it.
+A model trained as adapters is saved merged, so that everything can read it, with `adapter.safetensors` beside it.
 """
 
 import json

@@ -46,7 +46,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
         "ppo",
         {"ppo__algorithm": actor_critic(0.0005), "ppo__weights": {"kind": "lora", "rank": 4, "alpha": 8.0}},
     ),
-    "dpo": ("dpo", {"ppo__weights": {"kind": "full"}}),
+    "dpo": ("dpo", {}),
     "feedme": ("feedme", {}),
     "flow": ("pretrain", {}),
 }

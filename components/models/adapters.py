@@ -1,6 +1,6 @@
-"""Low-rank adapters (LoRA, arXiv:2106.09685): small trained differences to a trunk that is kept once and stays as it is.
+"""Low-rank adapters (LoRA, arXiv:2106.09685): small trained differences to a trunk that is kept once, as it is.
 
-Policy, reference, reward model and value network of PPO then differ in their adapters alone, and hold one set of weights.
+Policy, reference, reward model and value network of PPO then differ in their adapters and hold one set of weights.
 """
 
 import copy
@@ -71,7 +71,7 @@ def is_adapted(model: GPT | ScalarGPT) -> bool:
     return any(isinstance(module, LoraLinear) for module in model.modules())
 
 
-def merged(model: Network) -> Network:
+def merged(model: GPT | ScalarGPT) -> GPT | ScalarGPT:
     """A plain model that computes what an adapted one does."""
     state = {name: weight for name, weight in model.state_dict().items() if not name.endswith((".down", ".up"))}
     for name, module in model.named_modules():

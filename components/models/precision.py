@@ -50,9 +50,7 @@ def resolve(precision: str, device_type: str) -> str:
     if precision == "auto":
         return "bf16-mixed" if bf16_pays(device_type) else "32-true"
     if precision == "bf16-mixed" and not bf16_pays(device_type):
-        logger.warning(
-            "compute.precision is bf16-mixed, in which this %s is slower than in fp32: try auto", device_type
-        )
+        logger.warning("compute.precision is bf16-mixed, in which this %s is slower than in fp32", device_type)
     return precision
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from components import schema
+from components import schema, schema_rl
 from components.data.demonstrations import DemonstrationRows
 from components.data.order import epoch_rows
 from components.losses.language_modelling import next_token_loss
@@ -20,7 +20,7 @@ class ImitationModule(SupervisedModule):
         self,
         stage: Stage,
         model: GPT,
-        params: schema.Sft | schema.Feedme,
+        params: schema.Sft | schema_rl.Feedme,
         *,
         train: DemonstrationRows,
         validation: DemonstrationRows,

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from components import schema
+from components import schema_rl
 from components.data.sequences import SequenceBatch, pack
 from components.losses.advantages import (
     generalized_advantages,
@@ -145,7 +145,7 @@ def as_batch(prompts: Sequence[Sequence[int]], replies: Replies, *, pad_id: int)
     return pack([list(prompt) for prompt in prompts], ids, pad_id=pad_id).to(replies.ended.device)
 
 
-def appraise(rollout: Rollout, params: schema.Ppo, *, kl_coef: float, total: Total = alone) -> Experience:
+def appraise(rollout: Rollout, params: schema_rl.Ppo, *, kl_coef: float, total: Total = alone) -> Experience:
     """Advantages and returns of a rollout, by the algorithm of `params`; whitening is over all processes.
 
     Without a value network the advantage of a reply's tokens is that of the whole reply, whose return is its score
