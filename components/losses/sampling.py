@@ -62,7 +62,6 @@ def token_logprobs(logits: Tensor, targets: Tensor, sampling: Sampling, kept: Te
     return -losses.view_as(targets)
 
 
-def token_entropy(logits: Tensor, sampling: Sampling, kept: Tensor | None = None) -> Tensor:
-    """Entropy in nats of each distribution that a token was drawn from, [B, T]; arguments as in `token_logprobs`."""
-    logprobs = torch.log_softmax(scaled_logits(logits, sampling, kept), dim=-1)
-    return -torch.xlogy(logprobs.exp(), logprobs.exp()).sum(dim=-1)
+def token_entropy(logprobs: Tensor) -> Tensor:
+    """Entropy in nats, [...], of distributions given as log-probabilities, [..., V]; -inf is never drawn."""
+    return -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(dim=-1)

@@ -55,3 +55,11 @@ class KeyValueCache:
         """Keep `counts`, [B], of the tokens just written; `longest` bounds the new lengths."""
         self.lengths = self.lengths + counts
         self._longest = longest
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some rows alone, given as numbers, which may repeat, or as a mask, [B]."""
+        self.lengths = self.lengths[rows]
+        self.rows = torch.arange(len(self.lengths), device=self.rows.device)[:, None]
+        for layer in self.layers:
+            if layer.keys is not None and layer.values is not None:
+                layer.keys, layer.values = layer.keys[rows], layer.values[rows]

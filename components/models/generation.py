@@ -11,6 +11,9 @@ from components.losses.sampling import Sampling, candidates, scaled_logits
 from components.models.cache import KeyValueCache
 from components.models.transformer import GPT
 
+# Rows that have ended are dropped once no more than this share goes on: what is left of the cache is copied then.
+COMPACT_AT = 0.75
+
 
 @dataclass(frozen=True)
 class Replies:
@@ -46,50 +49,69 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, point, right=True)[:, 0]
 
 
-@torch.no_grad()
-def sample_steps(
-    model: GPT,
-    prompts: list[list[int]],
-    *,
-    sampling: Sampling,
-    uniform: Tensor,
-) -> Iterator[Tensor]:
-    """Yield one sampled id for each prompt, [B], at every step; the caller decides when a row is done.
+class Decoder:
+    """Replies in the making: one new token a step for every row.
 
-    `uniform`, [B, R], decides each draw and how many there are at most (see `uniforms`).
+    `uniform`, [B, R], decides each draw and how many steps there are at most (see `uniforms`), so that what a row says
+    does not depend on the rows beside it.
 
     Raises:
         ValueError: the longest prompt and R new tokens exceed the model's context.
     """
-    max_new_tokens = uniform.shape[1]
-    weight = model.token_embedding.weight
-    uniform = uniform.to(weight.device)
-    config = model.config
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=weight.device)
-    longest = int(lengths.max())
-    if longest + max_new_tokens > config.context_length:
-        raise ValueError(
-            f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the context of {config.context_length}"
+
+    @torch.no_grad()
+    def __init__(self, model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Tensor) -> None:
+        self.model, self.sampling = model, sampling
+        device, config = model.token_embedding.weight.device, model.config
+        self.uniform = uniform.to(device)
+        distinct = list(dict.fromkeys(map(tuple, prompts)))  # each is read once, however many replies it gets
+        lengths = torch.tensor([len(prompt) for prompt in distinct], device=device)
+        self.longest, new_tokens = int(lengths.max()), uniform.shape[1]
+        if self.longest + new_tokens > config.context_length:
+            raise ValueError(
+                f"a prompt of {self.longest} tokens and {new_tokens} new ones exceed the context of "
+                f"{config.context_length}"
+            )
+        input_ids = torch.zeros(len(distinct), self.longest, dtype=torch.long)
+        for row, prompt in enumerate(distinct):
+            input_ids[row, : len(prompt)] = torch.tensor(prompt)
+        self.cache = KeyValueCache(
+            batch=len(distinct), capacity=self.longest + new_tokens, num_layers=config.num_layers, device=device
         )
-    input_ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, : len(prompt)] = torch.tensor(prompt)
-    cache = KeyValueCache(
-        batch=len(prompts),
-        capacity=longest + max_new_tokens,
-        num_layers=config.num_layers,
-        device=weight.device,
-    )
-    hidden = model(input_ids.to(weight.device), cache)
-    last_hidden = hidden[torch.arange(len(prompts)), lengths - 1]
-    cache.advance(lengths, longest)
-    for step in range(max_new_tokens):
-        logits = model.logits(last_hidden)
-        token = draw(scaled_logits(logits, sampling, candidates(logits, sampling)), uniform[:, step])
-        yield token
-        if step + 1 < max_new_tokens:
-            last_hidden = model(token[:, None], cache)[:, 0]
-            cache.advance(torch.ones_like(lengths), longest + step + 1)
+        hidden = model(input_ids.to(device), self.cache)
+        self.cache.advance(lengths, self.longest)
+        place = {prompt: row for row, prompt in enumerate(distinct)}
+        rows = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=device)
+        self.last_hidden = hidden[rows, lengths[rows] - 1]
+        if len(distinct) < len(prompts):
+            self.cache.keep(rows)
+        self.steps = 0
+        self.drawn: Tensor | None = None  # by the step before; the model has not seen it yet
+
+    @torch.no_grad()
+    def step(self) -> Tensor:
+        """One sampled id a row, [B]."""
+        if self.drawn is not None:
+            self.last_hidden = self.model(self.drawn[:, None], self.cache)[:, 0]
+            self.cache.advance(torch.ones_like(self.cache.lengths), self.longest + self.steps)
+        logits = self.model.logits(self.last_hidden)
+        kept = candidates(logits, self.sampling)
+        self.drawn = draw(scaled_logits(logits, self.sampling, kept), self.uniform[:, self.steps])
+        self.steps += 1
+        return self.drawn
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some rows alone."""
+        assert self.drawn is not None
+        self.uniform, self.drawn = self.uniform[rows], self.drawn[rows]
+        self.cache.keep(rows)
+
+
+def sample_steps(model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Tensor) -> Iterator[Tensor]:
+    """Yield one sampled id for each prompt, [B], R times; the caller decides when a row is done. As in `Decoder`."""
+    decoder = Decoder(model, prompts, sampling=sampling, uniform=uniform)
+    for _ in range(uniform.shape[1]):
+        yield decoder.step()
 
 
 def sample_replies(
@@ -101,17 +123,26 @@ def sample_replies(
     end_id: int,
     pad_id: int,
 ) -> Replies:
-    """Sample a reply to each prompt until its end marker or R tokens; stops early when all have ended.
+    """Sample a reply to each prompt until its end marker or R tokens; rows that have ended cost nothing for long.
 
-    `uniform` is [B, R], as in `sample_steps`.
+    `uniform` is [B, R], as in `Decoder`.
     """
-    columns: list[Tensor] = []
-    masks: list[Tensor] = []
-    alive = torch.ones(len(prompts), dtype=torch.bool, device=model.token_embedding.weight.device)
-    for token in sample_steps(model, prompts, sampling=sampling, uniform=uniform):
-        columns.append(torch.where(alive, token, pad_id))
-        masks.append(alive)
+    decoder = Decoder(model, prompts, sampling=sampling, uniform=uniform)
+    response_ids = torch.full(uniform.shape, pad_id, device=decoder.uniform.device)
+    response_mask = torch.zeros_like(response_ids, dtype=torch.bool)
+    rows = torch.arange(len(prompts), device=response_ids.device)  # the places of those that the decoder still has
+    alive = torch.ones_like(rows, dtype=torch.bool)
+    for step in range(uniform.shape[1]):
+        token = decoder.step()
+        response_ids[rows, step] = torch.where(alive, token, pad_id)
+        response_mask[rows, step] = alive
         alive = alive & (token != end_id)
-        if not bool(alive.any()):
+        going = int(alive.sum())
+        if not going:
             break
-    return Replies(torch.stack(columns, dim=1), torch.stack(masks, dim=1), ~alive)
+        if going <= COMPACT_AT * len(rows):
+            decoder.keep(alive)
+            rows, alive = rows[alive], alive[alive]
+    ended = torch.ones(len(prompts), dtype=torch.bool, device=rows.device)
+    ended[rows[alive]] = False
+    return Replies(response_ids[:, : step + 1], response_mask[:, : step + 1], ended)

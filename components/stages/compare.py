@@ -25,6 +25,7 @@ SFT = Path("artifacts/sft/model")
 PROMPTS = Path("artifacts/prepare/prompts/compare.jsonl")
 DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
 BROUGHT = Path("artifacts/prepare/comparisons.jsonl")
+PROMPTS_AT_ONCE = 256
 
 
 def compare(stage: Stage) -> None:
@@ -78,31 +79,34 @@ def _simulate(stage: Stage, labeler: SimulatedLabeler) -> list[Comparison]:
 
 
 def _sample(stage: Stage) -> tuple[list[EncodedPrompt], list[list[str]]]:
-    """The replies to each prompt, in K passes over the prompts; a finished pass survives a kill."""
-    params = stage.params
+    """K replies to each prompt, some prompts at a time; finished ones survive a kill."""
+    params, k = stage.params, stage.params.compare.replies_per_prompt
     model, tokenizer = load_gpt(SFT), load_tokenizer(SFT)
     prompts = load_prompts(
         PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens, limit=params.compare.num_prompts
     )
-    passes: list[list[str]] = []
-    with Progress(len(prompts) * params.compare.replies_per_prompt, "replies") as progress:
-        for k in range(params.compare.replies_per_prompt):
-            saved = stage.state / f"pass-{k}.json"
-            if not saved.exists():
+    texts: list[str] = []
+    with Progress(len(prompts) * k, "replies") as progress:
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            saved = stage.state / f"replies-{start:06d}.json"
+            repeated = [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)]
+            if saved.exists():
+                progress.advance(len(repeated))
+            else:
                 replies = sample_texts(
                     model,
                     tokenizer,
-                    prompts,
+                    repeated,
                     params.generation,
                     precision=params.compute.precision,
                     batch_size=params.compare.batch_size,
-                    seed=params.seed + 1 + k,
+                    seed=params.seed + 1 + start,
                     progress=progress,
                 )
                 saved.with_suffix(".partial").write_text(json.dumps(replies))
                 saved.with_suffix(".partial").rename(saved)
-            passes.append(json.loads(saved.read_text()))
-    return prompts, [list(own) for own in zip(*passes, strict=True)]
+            texts += json.loads(saved.read_text())
+    return prompts, [texts[start : start + k] for start in range(0, len(texts), k)]
 
 
 def _describe(rows: list[Comparison]) -> dict[str, float]:

@@ -134,7 +134,7 @@ def _examine_group(
         "old_logprobs": token_logprobs(logits, ids, sampling, kept),
         "reference_logprobs": token_logprobs(reference_logits, ids, sampling, kept),
         "exact_kl": exact_kl(own, other),
-        "entropy": token_entropy(logits, sampling, kept),
+        "entropy": token_entropy(own),
     }
     return figures, kept
 

@@ -18,7 +18,7 @@ from components.losses.language_modelling import bits_per_byte, next_token_loss
 from components.losses.masking import last_index, masked_mean, whiten
 from components.losses.ppo import clipped_policy_loss, clipped_value_loss, exact_kl, kl_k1, kl_k2, kl_k3
 from components.losses.preference import best_of_k_loss, implicit_rewards, pairwise_loss, ranking_loss
-from components.losses.sampling import Sampling, candidates, token_entropy, token_logprobs
+from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy, token_logprobs
 
 
 def t(*values):
@@ -176,7 +176,9 @@ def test_token_logprobs_and_entropy_equal_the_softmax_written_out():
     picked = np.take_along_axis(probabilities, targets.numpy()[..., None], -1)[..., 0]
     np.testing.assert_allclose(token_logprobs(logits, targets, Sampling(0.7)).numpy(), np.log(picked), atol=1e-5)
     entropy = -(probabilities * np.log(probabilities)).sum(-1)
-    np.testing.assert_allclose(token_entropy(logits, Sampling(0.7)).numpy(), entropy, atol=1e-5)
+    np.testing.assert_allclose(
+        token_entropy(scaled_logits(logits, Sampling(0.7), None).log_softmax(-1)).numpy(), entropy, atol=1e-5
+    )
 
 
 def test_masked_next_token_loss_is_the_mean_over_what_counts():
@@ -282,4 +284,6 @@ def test_logprobs_are_those_of_a_renormalised_float64_softmax(sampling):
                 math.log(mass[token]), abs=1e-5
             )
         entropy = -sum(p * math.log(p) for p in mass if p)
-        assert token_entropy(logits, sampling, kept)[0, position].item() == pytest.approx(entropy, abs=1e-5)
+        assert token_entropy(scaled_logits(logits, sampling, kept).log_softmax(-1))[
+            0, position
+        ].item() == pytest.approx(entropy, abs=1e-5)

@@ -6,6 +6,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from components.losses.sampling import Sampling, candidates, scaled_logits
+from components.models import generation
 from components.models.generation import draw, sample_replies, sample_steps, uniforms
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig, config_for
@@ -152,6 +153,19 @@ def test_replies_stop_at_the_end_marker_and_pad_after_it(model):
         assert 7 not in ids[: length - 1].tolist()
         assert (ids[length:] == 0).all()
     assert 0 < replies.ended.sum() < len(replies.ended)
+
+
+def test_dropping_rows_that_have_ended_changes_no_reply(model, monkeypatch):
+    """Against decoding every row to its last step, without dropping any."""
+    monkeypatch.setattr(generation, "COMPACT_AT", 0.98)
+    prompts, uniform = [[1], [2, 3], [4, 9, 1]] * 20, uniforms(60, 15, seed=(0,))
+    replies = sample_replies(model, prompts, sampling=Sampling(), uniform=uniform, end_id=7, pad_id=0)
+    assert replies.response_mask[:, -1].float().mean() < 0.9  # some were dropped on the way
+    whole = torch.stack(list(sample_steps(model, prompts, sampling=Sampling(), uniform=uniform)), dim=1).tolist()
+    for ids, mask, expected in zip(replies.response_ids.tolist(), replies.response_mask, whole, strict=True):
+        length = expected.index(7) + 1 if 7 in expected else 15
+        assert int(mask.sum()) == length
+        assert ids[:length] == expected[:length]
 
 
 def test_drawn_frequencies_are_the_probabilities():
