@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.checkpoints import load_gpt
 from components.data.chat import ChatTokenizer
 from components.data.sequences import pack
 from components.labeling.gold import Gold
@@ -33,6 +34,11 @@ def tokenizer(tmp_path, monkeypatch):
     return ChatTokenizer.load(Path("artifacts/prepare/tokenizer.json"))
 
 
+@pytest.fixture
+def trunk(tokenizer):
+    return load_gpt(Path("artifacts/sft/model"))
+
+
 def batch_of(tokenizer, prompts, texts):
     replies = [[*tokenizer.encode_text(text), tokenizer.end] for text in texts]
     return pack([prompt.ids for prompt in prompts], replies, pad_id=tokenizer.pad)
@@ -54,16 +60,16 @@ def test_the_gold_function_reads_the_reply_and_what_the_user_said(tokenizer):
     torch.testing.assert_close(scores, torch.tensor(expected))
 
 
-def test_the_reward_model_is_the_default_and_a_missing_extra_is_named(tokenizer, monkeypatch):
-    assert isinstance(open_source(ModelReward(kind="model"), tokenizer, seed=0), LearnedReward)
+def test_the_reward_model_is_the_default_and_a_missing_extra_is_named(tokenizer, trunk, monkeypatch):
+    assert isinstance(open_source(ModelReward(kind="model"), tokenizer, seed=0, trunk=trunk), LearnedReward)
     monkeypatch.setitem(__import__("sys").modules, "reasoning_gym", None)
     with pytest.raises(ModuleNotFoundError, match=r"\.\[verifier\]"):
-        open_source(VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0)
+        open_source(VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0, trunk=trunk)
 
 
-def test_a_real_task_of_reasoning_gym(tokenizer):
+def test_a_real_task_of_reasoning_gym(tokenizer, trunk):
     pytest.importorskip("reasoning_gym")
-    source = open_source(VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0)
+    source = open_source(VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0, trunk=trunk)
     prompts = source.prompts(max_tokens=36)
     right = [source.dataset[n]["answer"] for n in range(4)]
     assert source.score(prompts, batch_of(tokenizer, prompts, right)).tolist() == [1.0] * 4
