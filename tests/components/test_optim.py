@@ -57,10 +57,23 @@ def test_warm_up_and_linear_decay_by_hand():
     assert factors == pytest.approx([0.25, 1.0, 1.0, 0.8, 0.0])
 
 
-@pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_auto_precision_is_bf16_only_where_the_processor_has_it(monkeypatch, native, expected):
+@pytest.mark.parametrize(("pays", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_precision_is_bf16_only_where_that_pays(monkeypatch, pays, expected):
     precision.resolve.cache_clear()
-    monkeypatch.setattr(precision, "bf16_pays", lambda device_type: native)
+    monkeypatch.setattr(precision, "bf16_pays", lambda device_type: pays)
     assert precision.resolve("auto", "cpu") == expected
     assert precision.resolve("32-true", "cpu") == "32-true"
     precision.resolve.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("flags", "seconds", "expected"),
+    [({}, (1.0, 0.1), False), ({"avx512_bf16": True}, (1.0, 1.8), False), ({"avx512_bf16": True}, (1.0, 0.4), True)],
+)
+def test_bf16_pays_where_the_processor_has_it_and_is_faster_in_it(monkeypatch, flags, seconds, expected):
+    trial = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    monkeypatch.setattr(precision, "_product_seconds", trial.__getitem__)
+    precision.bf16_pays.cache_clear()
+    assert precision.bf16_pays("cpu") is expected
+    precision.bf16_pays.cache_clear()
