@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def read_shards(data: Path, params: Prepare, report: CorpusReport) -> Iterator[p
     """
     seen: set[bytes] = set()
     rows: list[dict[str, Any]] = []
-    for row in islice(_raw_rows(data), params.max_records or None):
+    for row in _raw_rows(data, params.max_records):
         rows.append(row)
         if len(rows) == params.shard_records:
             yield _process(rows, params, seen, report)
@@ -63,10 +63,21 @@ def read_shards(data: Path, params: Prepare, report: CorpusReport) -> Iterator[p
         yield _process(rows, params, seen, report)
 
 
-def _raw_rows(data: Path) -> Iterator[dict[str, Any]]:
+def _raw_rows(data: Path, limit: int) -> Iterator[dict[str, Any]]:
+    """All records, or the first `limit` of documents and demonstrations in turn, so that neither kind is left out."""
+    kinds = (_documents(data), _demonstrations(data))
+    if not limit:
+        return chain(*kinds)
+    return islice((row for pair in zip_longest(*kinds) for row in pair if row is not None), limit)
+
+
+def _documents(data: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(data.glob("documents/*.jsonl")):
         for document in read_records(path, Document):
             yield {"id": document.id, "text": document.text, "messages": None}
+
+
+def _demonstrations(data: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(data.glob("demonstrations/*.jsonl")):
         for demonstration in read_records(path, Demonstration):
             yield {"id": demonstration.id, "text": None, "messages": as_chat(demonstration.messages)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from components.data.chat import ChatTokenizer, EncodedChat, Messages
-from components.data.records import Demonstration, as_chat, read_records
+from components.data.records import Demonstration, RecordError, as_chat, read_records
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,15 @@ def load_demonstrations(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int
     alone is cut at its end.
 
     Raises:
-        RecordError: rows of the file break their schema.
+        RecordError: rows of the file break their schema, or there are none.
     """
     pieces: list[EncodedChat] = []
     for demonstration in read_records(path, Demonstration):
         pieces.extend(split_conversation(tokenizer, as_chat(demonstration.messages), max_tokens=max_tokens + 1))
+    if not pieces:
+        raise RecordError(
+            f"{path} has no conversation to learn from; artifacts/prepare/report.md tells what was dropped"
+        )
     return pad_rows(pieces, pad_id=tokenizer.pad, width=max_tokens + 1)
 
 

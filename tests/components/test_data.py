@@ -140,6 +140,21 @@ def test_shards_drop_empty_and_duplicate_records_across_shards(tmp_path, prepare
     assert max(map(len, shards)) <= 2
 
 
+def test_a_limit_leaves_neither_kind_out(tmp_path, prepare_params):
+    documents = [{"id": f"d{i}", "text": f"text {i}"} for i in range(6)]
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "you"}]
+    _write_raw(tmp_path, documents, [{"id": f"c{i}", "messages": [*messages] * (i + 1)} for i in range(2)])
+    limited = schema.Prepare(**{**vars(prepare_params), "max_records": 5})
+    (shard,) = read_shards(tmp_path, limited, CorpusReport())
+    assert shard["id"].tolist() == ["d0", "c0", "d1", "c1", "d2"]
+
+
+def test_no_demonstration_is_an_error_that_names_the_file(tokenizer, tmp_path):
+    (tmp_path / "train.jsonl").write_text("")
+    with pytest.raises(RecordError, match=r"train.jsonl has no conversation"):
+        load_demonstrations(tmp_path / "train.jsonl", tokenizer, max_tokens=20)
+
+
 def test_splits_follow_their_fractions_and_depend_on_the_id_alone(prepare_params):
     names = [f"conversation-{i}" for i in range(20_000)]
     splits = [split_of(name, prepare_params) for name in names]
