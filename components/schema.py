@@ -58,7 +58,7 @@ class Prepare:
     """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their id."""
 
     vocab_size: Annotated[int, Field(ge=300, le=2**32)]
-    max_records: Annotated[int, Field(ge=0)]  # read this many and no more; 0 for all
+    max_records: Annotated[int, Field(ge=0)]  # read this many and no more, of both kinds in turn; 0 for all
     shard_records: Count
     validation_fraction: OpenFraction
     test_fraction: OpenFraction

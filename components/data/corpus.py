@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from components.data.digests import hash_fraction
 from components.data.records import Demonstration, Document, as_chat, read_records
 from components.schema import Prepare
 
@@ -25,11 +26,6 @@ class CorpusReport:
     read: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-
-
-def hash_fraction(text: str, salt: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments: the coin of every split."""
-    return int.from_bytes(hashlib.sha256(f"{salt}:{text}".encode()).digest()[:8], "big") / 2**64
 
 
 def clean_text(text: str) -> str:

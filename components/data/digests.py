@@ -1,4 +1,4 @@
-"""DVC's content digest of a folder, computed without DVC, and the one that `data.dvc` records."""
+"""Digests: DVC's of files and folders, computed without DVC, and the one that decides every split."""
 
 import hashlib
 import json
@@ -29,3 +29,8 @@ def recorded_md5(pointer: Path) -> str | None:
     if not pointer.exists():
         return None
     return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
+
+
+def hash_fraction(text: str, salt: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments: the coin of every split."""
+    return int.from_bytes(hashlib.sha256(f"{salt}:{text}".encode()).digest()[:8], "big") / 2**64

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from components.data.chat import ChatTokenizer, Messages
-from components.data.corpus import hash_fraction
+from components.data.digests import hash_fraction
 from components.data.records import Prompt, as_chat, as_message
 
 USES = ("evaluate", "ppo", "compare")  # in order of claim: a prompt found in two uses stays with the first

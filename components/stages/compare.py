@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from components.checkpoints import load_gpt, load_tokenizer
-from components.data.corpus import hash_fraction
+from components.data.digests import hash_fraction
 from components.data.records import Comparison, RecordError, read_records, write_records
 from components.labeling.gold import Gold
 from components.labeling.simulated import calibrate, pair_differences

@@ -10,9 +10,9 @@ import torch
 from components import params as parameters
 from components import schema
 from components.data.chat import ROLE_MARKERS, SPECIAL_TOKENS, ChatTokenizer
-from components.data.corpus import CorpusReport, clean_text, hash_fraction, read_shards, role_of, split_of
+from components.data.corpus import CorpusReport, clean_text, read_shards, role_of, split_of
 from components.data.demonstrations import load_demonstrations, split_conversation
-from components.data.digests import folder_md5
+from components.data.digests import folder_md5, hash_fraction
 from components.data.order import epoch_rows
 from components.data.preferences import as_comparison
 from components.data.prompts import PromptPool
