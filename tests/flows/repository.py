@@ -151,16 +151,17 @@ def edited(text: str, changes: dict[str, object]) -> str:
     return yaml.safe_dump(tree, sort_keys=False)
 
 
-def make_repository(root: Path) -> Repository:
-    """A committed copy of the working tree with tiny parameters and data made here."""
+def make_repository(root: Path, *, tiny: bool = True) -> Repository:
+    """A committed copy of the working tree; with tiny parameters and data made here, or with those of the project."""
     listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0"):
         source = ROOT / name
-        if name and source.is_file() and name not in {"dvc.lock", "data.dvc"}:
+        if name and source.is_file() and not (tiny and name in {"dvc.lock", "data.dvc"}):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, root / name)
-    (root / "params.yaml").write_text(edited((root / "params.yaml").read_text(), TINY))
-    write_conversations(root / "raw" / "talk.jsonl")
+    if tiny:
+        (root / "params.yaml").write_text(edited((root / "params.yaml").read_text(), TINY))
+        write_conversations(root / "raw" / "talk.jsonl")
     repository = Repository(root)
     for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@example.org commit -qm start"):
         repository.run("git", *command.split())
