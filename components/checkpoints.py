@@ -1,6 +1,7 @@
 """Model folders: `model.safetensors`, `config.json` and `tokenizer.json`, saved and loaded together.
 
-A model trained as adapters is saved merged, so that everything can read it, with `adapter.safetensors` beside it.
+A model trained as adapters is saved merged, so that everything can read it. A scalar model also keeps its adapters, in
+`adapter.safetensors`: PPO can put them on the trunk that it holds anyway.
 """
 
 import json
@@ -8,7 +9,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -33,7 +34,8 @@ def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path) -> None:
     partial.mkdir(parents=True)
     kind = next(name for name, cls in CLASSES.items() if type(model) is cls)
     if adapters.is_adapted(model):
-        _save_adapter(partial / "adapter.safetensors", model)
+        if isinstance(model, ScalarGPT):
+            _save_adapter(partial / "adapter.safetensors", model)
         model = adapters.merged(model)
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, partial / "model.safetensors")
     (partial / "config.json").write_text(json.dumps({"kind": kind} | asdict(model.config), indent=1) + "\n")
@@ -62,8 +64,7 @@ def load_scalar(folder: Path, trunk: GPT | None = None) -> ScalarGPT:
     Raises:
         CheckpointError: the folder is incomplete, or holds another kind of model.
     """
-    model = None if trunk is None else _load_adapted(folder, trunk)
-    model = _load(folder) if model is None else model
+    model = _load(folder, trunk)
     if not isinstance(model, ScalarGPT):
         raise CheckpointError(f"{folder} holds no model with a scalar head")
     return model
@@ -79,31 +80,32 @@ def model_kind(folder: Path) -> str:
     return str(json.loads((folder / "config.json").read_text())["kind"])
 
 
-def _save_adapter(path: Path, model: GPT | ScalarGPT) -> None:
+def _save_adapter(path: Path, model: ScalarGPT) -> None:
     shape = adapters.adapter_shape(model)
     tensors = {name: tensor.contiguous() for name, tensor in adapters.adapter_tensors(model).items()}
     metadata = {"rank": str(shape.rank), "alpha": str(shape.alpha), "trunk_sha256": adapters.trunk_digest(model)}
     save_file(tensors, path, metadata=metadata)
 
 
-def _load_adapted(folder: Path, trunk: GPT) -> nn.Module | None:
-    """The adapted model of a folder on a trunk; None if it has no adapter, or one of another trunk."""
-    path = folder / "adapter.safetensors"
-    if not path.exists():
-        return None
+def _load(folder: Path, trunk: GPT | None = None) -> nn.Module:
+    try:
+        if trunk is not None and (folder / "adapter.safetensors").exists():
+            model = _load_adapted(folder / "adapter.safetensors", trunk)
+            if model is not None:
+                return model
+        config = json.loads((folder / "config.json").read_text())
+        plain = CLASSES[config.pop("kind")](GPTConfig(**config))
+        plain.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} is not a complete model folder: {error}") from error
+    return plain.eval()
+
+
+def _load_adapted(path: Path, trunk: GPT) -> ScalarGPT | None:
+    """The adapters of a file on a trunk; None if they were made for another one."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     if metadata["trunk_sha256"] != adapters.trunk_digest(trunk):
         return None
     shape = Lora(kind="lora", rank=int(metadata["rank"]), alpha=float(metadata["alpha"]))
-    return adapters.on_trunk(trunk, load_file(path), shape, scalar=model_kind(folder) == "scalar_gpt")
-
-
-def _load(folder: Path) -> nn.Module:
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        model = CLASSES[config.pop("kind")](GPTConfig(**config))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} is not a complete model folder: {error}") from error
-    return model.eval()
+    return adapters.on_trunk(trunk, load_file(path), shape)

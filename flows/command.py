@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from components.lineage import process_identity
 from components.params import ParamsError
 from flows.processes import FLOW_VARIABLE
 from flows.road import StageFailed
@@ -34,7 +33,7 @@ def trigger(flow: Callable[..., dict[str, str]], description: str | None, *, who
 def run_flow(flow: Callable[..., dict[str, str]], **options: Any) -> dict[str, str]:
     """Run a flow as a command, on the server of `make ui` if it is up; an error is a sentence and a non-zero exit."""
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ[FLOW_VARIABLE] = process_identity()
+    os.environ[FLOW_VARIABLE] = "1"
     threading.Thread(target=_warm_up, daemon=True).start()
     try:
         # A heartbeat would cost every flow a second at its end; the next flow finds out who died (road.reconcile).

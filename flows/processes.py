@@ -12,8 +12,6 @@ from pathlib import Path
 
 import psutil
 
-from components.lineage import is_alive
-
 GRACE_SECONDS = 10.0
 FLOW_VARIABLE = "GPTLINEAGE_FLOW"
 
@@ -51,13 +49,12 @@ def run_streaming(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], 
 def end_orphaned_servers() -> None:
     """Stop the ephemeral Prefect servers of flows that were killed outright and so could not do it themselves.
 
-    A flow leaves its identity in the environment of what it starts; nothing else is looked at.
+    A flow marks what it starts by a variable of the environment. A server whose flow lives is that flow's child.
     """
     for process in psutil.process_iter():
         try:
-            environment = process.environ()
-            flow = environment.get(FLOW_VARIABLE)
-            if flow and "PREFECT__SERVER_EPHEMERAL" in environment and not is_alive(flow):
+            orphaned = process.ppid() == 1 or psutil.Process(process.ppid()).name() == "systemd"
+            if orphaned and {FLOW_VARIABLE, "PREFECT__SERVER_EPHEMERAL"} <= process.environ().keys():
                 process.terminate()
         except psutil.Error:  # gone, or another user's
             continue

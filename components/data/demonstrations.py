@@ -41,9 +41,7 @@ def load_demonstrations(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int
     for demonstration in read_records(path, Demonstration):
         pieces.extend(split_conversation(tokenizer, as_chat(demonstration.messages), max_tokens=max_tokens + 1))
     if not pieces:
-        raise RecordError(
-            f"{path} has no conversation to learn from; artifacts/prepare/report.md tells what was dropped"
-        )
+        raise RecordError(f"{path} is empty: more conversations are needed; artifacts/prepare/report.md has counts")
     return pad_rows(pieces, pad_id=tokenizer.pad, width=max_tokens + 1)
 
 

@@ -1,6 +1,6 @@
 """Low-rank adapters (LoRA, arXiv:2106.09685): small trained differences to a trunk that is kept once, as it is.
 
-Policy, reference, reward model and value network of PPO then differ in their adapters and hold one set of weights.
+With all stages adapted, policy, reference, reward model and value network of PPO hold one set of weights.
 """
 
 import copy
@@ -44,11 +44,12 @@ def twin(model: Network) -> Network:
     return copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
 
 
-def trainable(model: Network, weights: Full | Lora) -> Network:
+def trainable(model: Network, weights: Full | Lora, *, new_tokens: bool = False) -> Network:
     """The model itself, all of whose weights train; or one that shares them, frozen, and trains adapters and its head.
 
     Every linear map of the blocks gets an adapter (the paper adapts queries and values alone; arXiv:2305.14314,
-    section 4, found that all are needed). Adapters that the model already has go on training, in a copy.
+    section 4, found that all are needed). Adapters that the model already has go on training, in a copy. With
+    `new_tokens` the token embedding trains as well, in a copy: a frozen row of a token never seen stays meaningless.
     """
     if isinstance(weights, Full):
         return model
@@ -60,6 +61,8 @@ def trainable(model: Network, weights: Full | Lora) -> Network:
                     child.down, child.up = nn.Parameter(child.down.clone()), nn.Parameter(child.up.clone())
                 elif isinstance(child, nn.Linear):
                     setattr(parent, name, LoraLinear(child, rank=weights.rank, alpha=weights.alpha))
+    if new_tokens:
+        _trunk(adapted).token_embedding = copy.deepcopy(_trunk(adapted).token_embedding).requires_grad_(True)
     if isinstance(adapted, ScalarGPT):
         adapted.head = copy.deepcopy(adapted.head)
         adapted.head.weight.requires_grad_(True)
@@ -82,25 +85,25 @@ def merged(model: GPT | ScalarGPT) -> GPT | ScalarGPT:
     return plain
 
 
-def adapter_tensors(model: GPT | ScalarGPT) -> dict[str, Tensor]:
-    """What a model has beyond its trunk: adapters, and the scalar head where there is one."""
+def adapter_tensors(model: ScalarGPT) -> dict[str, Tensor]:
+    """What a model has beyond its trunk: adapters and the scalar head."""
     state = model.state_dict()
     return {name: t for name, t in state.items() if name.endswith((".down", ".up")) or name.startswith("head.")}
 
 
-def adapter_shape(model: GPT | ScalarGPT) -> Lora:
+def adapter_shape(model: ScalarGPT) -> Lora:
     """Rank and alpha of an adapted model."""
     module = next(module for module in model.modules() if isinstance(module, LoraLinear))
     return Lora(kind="lora", rank=module.rank, alpha=module.alpha)
 
 
-def on_trunk(trunk: GPT, tensors: dict[str, Tensor], shape: Lora, *, scalar: bool) -> GPT | ScalarGPT:
+def on_trunk(trunk: GPT, tensors: dict[str, Tensor], shape: Lora) -> ScalarGPT:
     """A model made of a trunk, whose tensors it shares, and of what `adapter_tensors` gave; frozen.
 
     Raises:
         RuntimeError: the tensors are not those of adapters of this trunk.
     """
-    adapted = trainable(ScalarGPT.on(trunk), shape) if scalar else trainable(trunk, shape)
+    adapted = trainable(ScalarGPT.on(trunk), shape)
     unexpected = adapted.load_state_dict(tensors, strict=False).unexpected_keys
     if unexpected or tensors.keys() != adapter_tensors(adapted).keys():
         raise RuntimeError(f"adapters of another kind of model: {', '.join(unexpected) or 'some are missing'}")

@@ -140,7 +140,7 @@ def sample_replies(
         going = int(alive.sum())
         if not going:
             break
-        if going <= COMPACT_AT * len(rows):
+        if going <= COMPACT_AT * len(rows) and step + 1 < uniform.shape[1]:
             decoder.keep(alive)
             rows, alive = rows[alive], alive[alive]
     ended = torch.ones(len(prompts), dtype=torch.bool, device=rows.device)

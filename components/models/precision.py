@@ -9,6 +9,7 @@ import torch
 
 logger = logging.getLogger(__name__)
 TRIAL_WIDTH, TRIALS = 512, 10
+CLEARLY = 0.8  # of the time in fp32
 CPU_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # names in torch.cpu.get_capabilities, x86 and ARM
 
 
@@ -24,7 +25,7 @@ def bf16_pays(device_type: str) -> bool:
     if device_type != "cpu" or not any(torch.cpu.get_capabilities().get(name) for name in CPU_BF16):
         return False
     fastest = {dtype: _product_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return fastest[torch.bfloat16] < fastest[torch.float32]
+    return fastest[torch.bfloat16] < CLEARLY * fastest[torch.float32]
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ Writes `artifacts/compare/{train,test}.jsonl`, split by prompt. The simulated la
 (see components/labeling); the file labeler takes the comparisons that ingest brought from the user.
 """
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -86,26 +87,25 @@ def _sample(stage: Stage) -> tuple[list[EncodedPrompt], list[list[str]]]:
         PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens, limit=params.compare.num_prompts
     )
     texts: list[str] = []
-    with Progress(len(prompts) * k, "replies") as progress:
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            saved = stage.state / f"replies-{start:06d}.json"
-            repeated = [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)]
-            if saved.exists():
-                progress.advance(len(repeated))
-            else:
-                replies = sample_texts(
-                    model,
-                    tokenizer,
-                    repeated,
-                    params.generation,
-                    precision=params.compute.precision,
-                    batch_size=params.compare.batch_size,
-                    seed=params.seed + 1 + start,
-                    progress=progress,
-                )
-                saved.with_suffix(".partial").write_text(json.dumps(replies))
-                saved.with_suffix(".partial").rename(saved)
-            texts += json.loads(saved.read_text())
+    parts = [stage.state / f"replies-{start:06d}.json" for start in range(0, len(prompts), PROMPTS_AT_ONCE)]
+    for part in itertools.takewhile(Path.exists, parts):
+        texts += json.loads(part.read_text())
+    with Progress(len(prompts) * k, "replies", done=len(texts)) as progress:
+        for start in range(len(texts) // k, len(prompts), PROMPTS_AT_ONCE):
+            replies = sample_texts(
+                model,
+                tokenizer,
+                [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)],
+                params.generation,
+                precision=params.compute.precision,
+                batch_size=params.compare.batch_size,
+                seed=params.seed + 1 + start,
+                progress=progress,
+            )
+            part = parts[start // PROMPTS_AT_ONCE]
+            part.with_suffix(".partial").write_text(json.dumps(replies))
+            part.with_suffix(".partial").rename(part)
+            texts += replies
     return prompts, [texts[start : start + k] for start in range(0, len(texts), k)]
 
 

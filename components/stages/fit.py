@@ -49,8 +49,7 @@ class TrainingModule(LightningModule):
         self.automatic_optimization = False
         self.stage = stage
         self.total_steps = total_steps
-        compute = stage.params.compute
-        self.precision: Any = resolve(compute.precision, training_device(compute.accelerator))
+        self.precision: Any = _settled_precision(stage)
         self.history = History(stage.scratch / "history.jsonl")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
@@ -137,7 +136,7 @@ class SupervisedModule(TrainingModule):
         self.optimizer_params = optimizer
 
     def configure_optimizers(self) -> list[TorchOptimizer]:
-        return build_optimizers(self.network, self.optimizer_params)
+        return build_optimizers(self.network, self.optimizer_params, self.precision)
 
     def minimise(self, loss: Tensor) -> float:
         """Update the network; the gradient norm before clipping."""
@@ -146,6 +145,15 @@ class SupervisedModule(TrainingModule):
         return self.apply_gradients(
             self.network, optimizers if isinstance(optimizers, list) else [optimizers], self.optimizer_params
         )
+
+
+def _settled_precision(stage: Stage) -> str:
+    """The precision of a run, kept with its checkpoints: in a resumed run or another process it stays what it is."""
+    settled = stage.state / "precision.txt"
+    if not settled.exists():
+        compute = stage.params.compute
+        settled.write_text(resolve(compute.precision, training_device(compute.accelerator)))
+    return settled.read_text()
 
 
 def seed_of(stage: Stage) -> int:

@@ -1,7 +1,7 @@
 """Muon: momentum whose update is made orthogonal (K. Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
 `torch.optim.Muon` does the same, one matrix at a time and in bf16 whatever the processor: on a CPU without bf16 that
-took 900 of a step's 1400 ms. Here matrices of one shape are orthogonalised together, in bf16 where it is faster.
+took 900 of a step's 1400 ms. Here matrices of one shape are orthogonalised together, in the type that is asked for.
 """
 
 from collections import defaultdict
@@ -11,22 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from components.models.precision import bf16_pays
-
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 EPSILON = 1e-7
 
 
-def orthogonalize(matrices: Tensor) -> Tensor:
-    """Nearly the orthogonal factor of each of N matrices, [N, M, K], by five Newton-Schulz steps.
+def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Nearly the orthogonal factor of each of N matrices, [N, M, K], by five Newton-Schulz steps in a type.
 
     The quintic's coefficients send singular values into about [0.7, 1.2] rather than to 1, which is as good and faster.
     """
     a, b, c = COEFFICIENTS
-    kind = matrices.device.type
-    with torch.autocast(kind, enabled=False):  # a step runs inside the trainer's, which would decide the type
-        x = matrices.to(torch.bfloat16 if bf16_pays(kind) else torch.float32)
+    with torch.autocast(matrices.device.type, enabled=False):  # else the trainer's would decide
+        x = matrices.to(dtype)
         tall = x.shape[-2] > x.shape[-1]
         x = x.mT if tall else x
         x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=EPSILON)
@@ -44,9 +41,16 @@ class Muon(Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype  # of the orthogonalisation
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -57,7 +61,9 @@ class Muon(Optimizer):
                 if parameter.grad is not None:
                     shapes[parameter.shape].append(parameter)
             for shape, parameters in shapes.items():
-                updates = orthogonalize(torch.stack([self._momentum(p, group["momentum"]) for p in parameters]))
+                updates = orthogonalize(
+                    torch.stack([self._momentum(p, group["momentum"]) for p in parameters]), self.dtype
+                )
                 rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(rate * update)

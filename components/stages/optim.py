@@ -16,14 +16,15 @@ ADAM_EPSILON = 1e-5
 ADAM_BETAS = (0.9, 0.95)  # GPT-3 (arXiv:2005.14165, appendix B)
 
 
-def build_optimizers(model: nn.Module, params: Optimizer) -> list[TorchOptimizer]:
-    """AdamW for every weight, or Muon for the blocks' matrices and AdamW for embeddings, gains and biases.
+def build_optimizers(model: nn.Module, params: Optimizer, precision: str) -> list[TorchOptimizer]:
+    """AdamW for every weight, or Muon for the blocks' matrices and AdamW for embeddings, adapters, gains and biases.
 
-    Weight decay acts on matrices alone (GPT, section 4.1: not on bias or gain weights).
+    Weight decay acts on matrices alone (GPT, section 4.1: not on bias or gain weights). An adapter's two factors are no
+    matrices to Muon: orthogonal steps of its rates would move their product far. `precision` is a resolved one.
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-    matrices = [weight for name, weight in named if weight.ndim == 2 and "blocks." in name]
-    tables = [weight for name, weight in named if weight.ndim == 2 and "blocks." not in name]
+    matrices = [weight for name, weight in named if weight.ndim == 2 and _is_matrix(name)]
+    tables = [weight for name, weight in named if weight.ndim == 2 and not _is_matrix(name)]
     vectors = [weight for _, weight in named if weight.ndim < 2]
     groups = [{"params": tables, "weight_decay": params.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if params.name == "adamw":
@@ -31,8 +32,15 @@ def build_optimizers(model: nn.Module, params: Optimizer) -> list[TorchOptimizer
     adam = AdamW(groups, lr=params.learning_rate, betas=ADAM_BETAS, eps=ADAM_EPSILON, fused=True)
     if params.name == "adamw":
         return [adam]
-    muon = Muon(matrices, lr=params.matrix_learning_rate, weight_decay=params.weight_decay)
+    if not matrices:  # all are frozen, and adapters train
+        return [adam]
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    muon = Muon(matrices, lr=params.matrix_learning_rate, weight_decay=params.weight_decay, dtype=dtype)
     return [muon, adam]
+
+
+def _is_matrix(name: str) -> bool:
+    return "blocks." in name and not name.endswith((".up", ".down"))
 
 
 def learning_rate_factor(params: Optimizer, step: int, total_steps: int) -> float:

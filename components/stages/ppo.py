@@ -64,7 +64,9 @@ class PpoModule(TrainingModule):
         self.policy = trainable(reference if adapted else load_gpt(SFT), params.weights)
         self.value = None
         if isinstance(params.algorithm, ActorCritic):
-            critic = reward.network if adapted and reward.network is not None else load_scalar(REWARD)
+            critic = load_scalar(REWARD)
+            if adapted:
+                critic = reward.network or load_scalar(REWARD, reference)
             self.value = trainable(critic, params.weights)
         self.averaged = twin(self.policy).requires_grad_(False) if params.ema_decay else None
         self.register_buffer("kl_coef", torch.tensor(params.kl_coef, dtype=torch.float64))
@@ -82,10 +84,10 @@ class PpoModule(TrainingModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         params = self.stage.params.ppo
-        optimizers = build_optimizers(self.policy, params.policy)
+        optimizers = build_optimizers(self.policy, params.policy, self.precision)
         self.policy_optimizers = len(optimizers)
         if self.value is not None and isinstance(params.algorithm, ActorCritic):
-            optimizers += build_optimizers(self.value, params.algorithm.value)
+            optimizers += build_optimizers(self.value, params.algorithm.value, self.precision)
         return optimizers
 
     def on_fit_start(self) -> None:

@@ -29,7 +29,7 @@ def sft(stage: Stage) -> None:
         load_demonstrations(DEMONSTRATIONS / f"{split}.jsonl", tokenizer, max_tokens=params.sft.max_tokens)
         for split in ("train", "validation")
     )
-    model = trainable(load_gpt(PRETRAINED), params.sft.weights)
+    model = trainable(load_gpt(PRETRAINED), params.sft.weights, new_tokens=True)
     module = ImitationModule(stage, model.train(), params.sft, train=train, validation=validation)
     stage.metrics["untuned"] = module.validate()
     fit(

@@ -8,7 +8,9 @@ from components.models.adapters import LoraLinear, merged, trainable, twin
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
-from components.schema_base import Full, Lora
+from components.schema_base import Full, Lora, Optimizer
+from components.stages.optim import build_optimizers
+from tests.components.alignment import steady
 
 CONFIG = GPTConfig(vocab_size=50, context_length=16, num_layers=2, width=24, num_heads=2)
 LORA = Lora(kind="lora", rank=3, alpha=6.0)
@@ -74,6 +76,23 @@ def test_adapters_and_head_train_and_nothing_else(trunk):
     } | {"head.weight"}
     # Four maps a layer: 24 -> 72, 24 -> 24, 24 -> 96, 96 -> 24.
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * 3 * (96 + 48 + 120 + 120) + 24
+
+
+def test_tokens_never_seen_before_can_be_learned(trunk):
+    before = trunk.token_embedding.weight.clone()
+    model = trainable(trunk, LORA, new_tokens=True)
+    assert model.token_embedding.weight.requires_grad
+    with torch.no_grad():
+        model.token_embedding.weight.add_(1.0)
+    torch.testing.assert_close(trunk.token_embedding.weight, before, atol=0, rtol=0)
+    torch.testing.assert_close(merged(disturbed(model))(IDS), model(IDS), atol=1e-5, rtol=1e-5)
+
+
+def test_muon_leaves_adapters_to_adamw(trunk):
+    muon = Optimizer(**{**steady(0.1), "name": "muon", "matrix_learning_rate": 0.1})
+    (adam,) = build_optimizers(trainable(trunk, LORA), muon, "32-true")
+    assert isinstance(adam, torch.optim.AdamW)
+    assert len([p for group in adam.param_groups for p in group["params"]]) == 2 * 4 * 2
 
 
 def test_four_networks_hold_one_trunk(trunk):

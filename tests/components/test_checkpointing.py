@@ -44,6 +44,14 @@ def test_any_state_tree_comes_back_as_it_was(tmp_path):
     assert_equal(IO.load_checkpoint(tmp_path / "step-00000001"), state())
 
 
+def test_a_tensor_that_networks_share_is_written_once(tmp_path):
+    shared, own = torch.randn(50, 50), torch.randn(50, 50)
+    path = tmp_path / "step-00000001"
+    IO.save_checkpoint({"policy": shared, "value": shared.detach(), "transposed": shared.T, "own": own}, path)
+    assert (path / "tensors.safetensors").stat().st_size < 3.2 * 50 * 50 * 4
+    assert_equal(IO.load_checkpoint(path), {"policy": shared, "value": shared, "transposed": shared.T, "own": own})
+
+
 def test_what_cannot_be_stored_without_pickle_is_refused(tmp_path):
     with pytest.raises(TypeError, match="object"):
         IO.save_checkpoint({"x": object()}, tmp_path / "step-00000001")

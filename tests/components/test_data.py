@@ -151,7 +151,7 @@ def test_a_limit_leaves_neither_kind_out(tmp_path, prepare_params):
 
 def test_no_demonstration_is_an_error_that_names_the_file(tokenizer, tmp_path):
     (tmp_path / "train.jsonl").write_text("")
-    with pytest.raises(RecordError, match=r"train.jsonl has no conversation"):
+    with pytest.raises(RecordError, match=r"train.jsonl is empty"):
         load_demonstrations(tmp_path / "train.jsonl", tokenizer, max_tokens=20)
 
 

@@ -3,19 +3,25 @@
 import copy
 import math
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from components.checkpoints import load_gpt, save_model
 from components.data.sequences import SequenceBatch
 from components.losses.language_modelling import next_token_loss
 from components.losses.ppo import clipped_policy_loss
 from components.losses.sampling import Sampling, candidates
 from components.models import scoring
+from components.models.adapters import trainable
 from components.models.generation import Replies
+from components.models.heads import ScalarGPT
 from components.models.scoring import response_logits, response_logprobs
+from components.schema_base import Lora
 from components.schema_rl import Stops
+from components.stages import ppo
 from components.stages.policy_update import PolicyUpdate
 from components.stages.reward_source import RewardSource
 from components.stages.rollout import Experience, Rollout, appraise, distinct_bigrams, examine, rollout_figures
@@ -231,6 +237,16 @@ def test_with_adapters_nothing_but_adapters_and_heads_moves(stage, changes):
         assert (moved(ids) - start(ids)).abs().max() > 1e-6
     assert module.published.token_embedding.weight is module.frozen["reference"].token_embedding.weight
     assert module.value.body.token_embedding.weight is module.frozen["reward"].body.token_embedding.weight
+
+
+def test_the_value_network_shares_the_trunk_of_an_adapted_reward_model_whatever_pays(stage, tmp_path, monkeypatch):
+    lora = {"kind": "lora", "rank": 2, "alpha": 4.0}
+    reference = load_gpt(Path("artifacts/sft/model"))
+    judge = trainable(ScalarGPT.on(reference), Lora(**lora))
+    save_model(tmp_path / "reward", judge, Path("artifacts/prepare/tokenizer.json"))
+    monkeypatch.setattr(ppo, "REWARD", tmp_path / "reward")
+    module = make_module(stage(ppo__weights=lora), Bandit())
+    assert module.value.body.token_embedding.weight is module.frozen["reference"].token_embedding.weight
 
 
 def test_adaptive_coefficient_moves_towards_the_target_and_is_part_of_the_checkpoint(stage):

@@ -42,9 +42,16 @@ def repository(tmp_path_factory):
     return repository
 
 
-@pytest.mark.parametrize("stage", ["ppo", "reward", "dpo", "sft", "pretrain"])
-def test_two_processes_make_the_update_of_one(repository, stage):
-    repository.set(compute__devices=1, compute__accelerator="cpu", compute__strategy="auto")
+LORA = {"kind": "lora", "rank": 4, "alpha": 8.0}
+# The adapted reward model is made before the adapted ppo, which shares its trunk.
+CASES = {"ppo": {}, "reward": {}, "dpo": {}, "sft": {}, "pretrain": {}, "adapted reward": {"reward__weights": LORA},
+         "adapted ppo": {"ppo__weights": LORA}}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_make_the_update_of_one(repository, case):
+    stage = case.removeprefix("adapted ")
+    repository.set(compute__devices=1, compute__accelerator="cpu", compute__strategy="auto", **CASES[case])
     alone = run(repository, stage)
     repository.set(compute__devices=2, compute__strategy="ddp_find_unused_parameters_true")
     together = run(repository, stage)

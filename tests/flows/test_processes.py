@@ -3,34 +3,41 @@
 import os
 import subprocess
 import sys
+import time
 
 import psutil
 
-from components.lineage import process_identity
 from flows.processes import FLOW_VARIABLE, end_orphaned_servers
 
+SLEEP = "import time; time.sleep(60)"
+LEAVE_BEHIND = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)
+"""
 
-def sleeper(**environment):
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, **environment})
+
+def left_behind(**environment):
+    """A process whose parent is gone."""
+    command = [sys.executable, "-c", LEAVE_BEHIND, SLEEP]
+    out = subprocess.run(
+        command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, check=True, capture_output=True, text=True
+    )
+    return psutil.Process(int(out.stdout))
 
 
 def test_only_the_servers_of_dead_flows_are_ended():
-    gone = sleeper()
-    dead = process_identity(psutil.Process(gone.pid))
-    gone.kill()
-    gone.wait()
-    ephemeral = {"PREFECT__SERVER_EPHEMERAL": "1"}
-    orphan = sleeper(**ephemeral, **{FLOW_VARIABLE: dead})
-    others = [
-        sleeper(**ephemeral, **{FLOW_VARIABLE: process_identity()}),
-        sleeper(**ephemeral),
-        sleeper(**{FLOW_VARIABLE: dead}),
-    ]
+    server, flow = {"PREFECT__SERVER_EPHEMERAL": "1"}, {FLOW_VARIABLE: "1"}
+    living = subprocess.Popen([sys.executable, "-c", SLEEP], env={**os.environ, **server, **flow})
+    orphan, others = left_behind(**server, **flow), [left_behind(**server), left_behind(**flow)]
     try:
         end_orphaned_servers()
-        assert orphan.wait(timeout=10) != 0
-        assert all(other.poll() is None for other in others)
+        deadline = time.monotonic() + 10
+        while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+        assert living.poll() is None
+        assert all(other.status() != psutil.STATUS_ZOMBIE for other in others)
     finally:
-        for process in (orphan, *others):
+        for process in (living, *others):
             process.kill()
-            process.wait()
+        living.wait()
