@@ -67,7 +67,7 @@ def click_all(driver: WebDriver, path: str) -> int:
 
 
 def picture(driver: WebDriver, name: str, url: str, target: Path) -> None:
-    """Open a page, close what covers it, unfold the lineages, save it as PNG."""
+    """Open a page, close what covers it, unfold the lineages or search the curves, save it as PNG."""
     driver.get(url)
     time.sleep(RENDER_SECONDS)
     if click_all(driver, CLOSERS):
@@ -75,6 +75,9 @@ def picture(driver: WebDriver, name: str, url: str, target: Path) -> None:
     if name == "lineage":
         click_all(driver, EXPANDERS)
         time.sleep(2)
+    if name == "ppo-curves":
+        driver.find_element(By.XPATH, "//input[@placeholder='Search metric charts']").send_keys("rollout")
+        time.sleep(RENDER_SECONDS)
     driver.save_screenshot(str(target))
 
 
