@@ -13,10 +13,17 @@ STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 ALIGNMENT = ("gold_score", "reward_score", "kl", "gold_win_rate", "pretrain_loss_increase", "ended_share", "distinct_2")
 FIGURES = {
     "frontier": tuple(f"ppo.{name}" for name in ALIGNMENT),
-    "methods": tuple(f"{model}.{name}" for model in ("ppo", "dpo", "feedme") for name in ALIGNMENT),
+    "methods": ALIGNMENT,
     "pretraining-mix": tuple(f"ppo.{name}" for name in ALIGNMENT),
     "pairs": ("train_sample.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
     "comparisons": ("train_sample.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
+}
+# What the two panels of a plot show; the frontier has a plot of its own.
+PLOTTED = {
+    "methods": ("gold_score", "kl"),
+    "pretraining-mix": ("ppo.pretrain_loss_increase", "ppo.gold_score"),
+    "pairs": ("train_sample.pair_accuracy", "test.pair_accuracy"),
+    "comparisons": ("test.pair_accuracy", "test.calibration_error"),
 }
 
 
@@ -28,7 +35,7 @@ def write_study(name: str, rows: Sequence[Mapping[str, Any]], out: Path) -> str:
         rows: `variant`, `seed` and `figures`, a stage's nested metrics.
         out: an existing folder.
     """
-    table = summary(rows, FIGURES[name])
+    table = summary(by_method(rows) if name == "methods" else rows, FIGURES[name])
     table.to_csv(out / "summary.csv", index=False)
     text = table.to_string(index=False, float_format=lambda value: f"{value:.4f}")
     (out / "summary.md").write_text(f"# Study: {name}\n\n```\n{text}\n```\n")
@@ -36,17 +43,34 @@ def write_study(name: str, rows: Sequence[Mapping[str, Any]], out: Path) -> str:
     if name == "frontier":
         _frontier(figure, table, rows)
     else:
-        _panels(figure, table, FIGURES[name][:2])
+        _panels(figure, table, PLOTTED[name])
     figure.savefig(out / "plot.png", dpi=120, metadata={"Software": None})
     return text
 
 
+def by_method(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of lineages, whose `ppo` differs, as one row a method: with them come DPO, FeedME and best of n.
+
+    Best of n is on the held-out comparisons' prompts, the others on those of evaluate.
+    """
+    found = [{"variant": row["variant"], "seed": row["seed"], "figures": row["figures"]["ppo"]} for row in rows]
+    for row in rows:
+        if row["variant"] == rows[0]["variant"]:  # what the other variants have too
+            n, best = max(row["figures"]["best_of_n"].items(), key=lambda item: int(item[0]))
+            others = {"dpo": row["figures"]["dpo"], "feedme": row["figures"]["feedme"], f"best of {n}": best}
+            found += [{"variant": name, "seed": row["seed"], "figures": own} for name, own in others.items()]
+    return found
+
+
 def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:
-    """One row a variant and figure: mean over seeds and half the width of its 95 % interval (Student's t)."""
+    """One row a variant and figure that it has: mean over seeds and half its 95 % interval's width (Student's t)."""
     result = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         for name in names:
-            values = np.array([_look_up(row["figures"], name) for row in rows if row["variant"] == variant])
+            found = [_look_up(row["figures"], name) for row in rows if row["variant"] == variant]
+            if None in found:
+                continue
+            values = np.array(found, float)
             result.append(
                 {"variant": variant, "figure": name, "mean": values.mean(), "plus_minus": half_width(values),
                  "seeds": len(values)}
@@ -62,9 +86,11 @@ def half_width(values: np.ndarray) -> float:
     return float(point * values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _look_up(figures: Mapping[str, Any], dotted: str) -> float:
+def _look_up(figures: Mapping[str, Any], dotted: str) -> float | None:
     node: Any = figures
     for key in dotted.split("."):
+        if key not in node:
+            return None
         node = node[key]
     return float(node)
 

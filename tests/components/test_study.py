@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.evaluation.study import ALIGNMENT, STUDENT, half_width, summary, write_study
+from components.evaluation.study import (
+    ALIGNMENT,
+    FIGURES,
+    PLOTTED,
+    STUDENT,
+    by_method,
+    half_width,
+    summary,
+    write_study,
+)
 
 
 def test_intervals_are_students():
@@ -39,3 +48,23 @@ def test_the_frontier_is_drawn_with_best_of_n(tmp_path, seeds):
     assert "ppo.gold_win_rate" in text
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "summary.csv").read_text().count("\n") == 1 + 2 * len(ALIGNMENT)
+
+
+def test_every_plotted_figure_is_one_of_its_study():
+    assert PLOTTED.keys() | {"frontier"} == FIGURES.keys()
+    assert all(set(plotted) <= set(FIGURES[name]) for name, plotted in PLOTTED.items())
+
+
+def test_methods_are_told_apart_and_best_of_n_is_among_them(tmp_path):
+    def figures(score):
+        aligned = {name: dict.fromkeys(ALIGNMENT, score + k) for k, name in enumerate(("ppo", "dpo", "feedme"))}
+        return aligned | {"best_of_n": {"1": {"gold_score": 0.0}, "8": {"gold_score": 7.0, "kl": 1.2}}}
+
+    rows = [
+        {"variant": v, "seed": s, "figures": figures(x + s)} for v, x in (("ppo", 1.0), ("grpo", 5.0)) for s in (0, 2)
+    ]
+    table = summary(by_method(rows), FIGURES["methods"]).set_index(["variant", "figure"])["mean"]
+    found = {variant: table[variant, "gold_score"] for variant in ("ppo", "grpo", "dpo", "feedme", "best of 8")}
+    assert found == {"ppo": 2.0, "grpo": 6.0, "dpo": 3.0, "feedme": 4.0, "best of 8": 7.0}
+    assert ("best of 8", "gold_win_rate") not in table.index
+    assert "best of 8" in write_study("methods", rows, tmp_path)
