@@ -51,15 +51,15 @@ def write_study(name: str, rows: Sequence[Mapping[str, Any]], out: Path) -> str:
 def by_method(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of lineages, whose `ppo` differs, as one row a method: with them come DPO, FeedME and best of n.
 
-    Best of n is on the held-out comparisons' prompts, the others on those of evaluate.
+    Best of n is on the held-out comparisons' prompts, the others on those of evaluate; the seeds do not touch it.
     """
     found = [{"variant": row["variant"], "seed": row["seed"], "figures": row["figures"]["ppo"]} for row in rows]
     for row in rows:
         if row["variant"] == rows[0]["variant"]:  # what the other variants have too
-            n, best = max(row["figures"]["best_of_n"].items(), key=lambda item: int(item[0]))
-            others = {"dpo": row["figures"]["dpo"], "feedme": row["figures"]["feedme"], f"best of {n}": best}
+            others = {name: row["figures"][name] for name in ("dpo", "feedme")}
             found += [{"variant": name, "seed": row["seed"], "figures": own} for name, own in others.items()]
-    return found
+    n, best = max(rows[0]["figures"]["best_of_n"].items(), key=lambda item: int(item[0]))
+    return [*found, {"variant": f"best of {n}", "seed": rows[0]["seed"], "figures": best}]
 
 
 def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:
