@@ -42,8 +42,17 @@ class Study:
 
 STUDIES = {
     "frontier": Study(
-        {"0.0": {"ppo.kl_coef": 0.0, "ppo.stops": NO_STOPS}, "0.05": {"ppo.kl_coef": 0.05}, "0.1": {"ppo.kl_coef": 0.1},
-         "0.2": {"ppo.kl_coef": 0.2}},
+        {
+            "0.2": {"ppo.kl_coef": 0.2},
+            "0.1": {"ppo.kl_coef": 0.1},
+            "0.05": {"ppo.kl_coef": 0.05},
+            "0": {"ppo.kl_coef": 0.0, "ppo.stops": NO_STOPS},
+            # Nothing holds it back, for four times as long: what is left of the reward model's promise then.
+            "0, without mix, 4 times as long": {
+                "ppo.kl_coef": 0.0, "ppo.stops": NO_STOPS, "ppo.iterations": 128,
+                "ppo.pretraining_mix": {"kind": "coefficient", "value": 0.0},
+            },
+        },
         "evaluate", ALIGNMENT_SEEDS,
     ),
     "methods": Study(

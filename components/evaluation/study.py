@@ -109,7 +109,7 @@ def _frontier(figure: Figure, table: pd.DataFrame, rows: Sequence[Mapping[str, A
         axis.plot([np.sqrt(b["kl"]) for b in best], [b[score] for b in best], "s--", label="best of n")
         axis.set(xlabel="sqrt(KL to SFT), nats a reply", ylabel=score.replace("_", " "))
         axis.grid(alpha=0.3)
-        axis.legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 
 def _panels(figure: Figure, table: pd.DataFrame, names: Sequence[str]) -> None:
