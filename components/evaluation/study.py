@@ -105,7 +105,9 @@ def _frontier(figure: Figure, table: pd.DataFrame, rows: Sequence[Mapping[str, A
         kl = np.sqrt(wide["mean"]["ppo.kl"].clip(lower=0))
         axis.errorbar(kl, wide["mean"][f"ppo.{score}"], yerr=wide["plus_minus"][f"ppo.{score}"], fmt="o-", label="PPO")
         for place, (variant, x) in enumerate(kl.items()):
-            axis.annotate(f"{variant}", (x, wide["mean"][f"ppo.{score}"].iloc[place]), fontsize=8)
+            side = "right" if x > kl.max() / 2 else "left"  # so that a long name stays within the panel
+            name = f"{variant} ".replace(", ", ",\n")
+            axis.annotate(name, (x, wide["mean"][f"ppo.{score}"].iloc[place]), fontsize=8, ha=side, va="top")
         axis.plot([np.sqrt(b["kl"]) for b in best], [b[score] for b in best], "s--", label="best of n")
         axis.set(xlabel="sqrt(KL to SFT), nats a reply", ylabel=score.replace("_", " "))
         axis.grid(alpha=0.3)

@@ -2,24 +2,43 @@
 
 import math
 
+import torch
 from torch import Tensor
+from torch.nn import LinearCrossEntropyOptions
 from torch.nn import functional as F
 
-from components.losses.masking import masked_mean
+# The head's logits, B x T x V, are a step's largest tensor: in fp32 they are made, used and forgotten so many targets at a
+# time. PyTorch adds the parts of a bf16 loss up in bf16, three digits, so bf16 has them whole.
+CHUNK = 512
+CHUNKED = LinearCrossEntropyOptions(batch_chunk_size=CHUNK, acc_policy="compact")
 
 
 def next_token_loss(
-    logits: Tensor, targets: Tensor, loss_mask: Tensor | None = None, count: Tensor | None = None
+    hidden: Tensor, head: Tensor, targets: Tensor, loss_mask: Tensor | None = None, count: Tensor | None = None
 ) -> Tensor:
-    """Mean negative log-likelihood in nats of targets, [B, T], under logits, [B, T, V] (GPT, equation 1).
+    """Mean negative log-likelihood in nats of targets, [B, T], a scalar (GPT, equation 1).
 
-    With a mask, [B, T], only the targets that count enter the mean. `count` is the number of targets of the whole
-    batch where these rows are a part of it.
+    Args:
+        hidden: final states that predict them, [B, T, D].
+        head: weights of the linear map to logits, [V, D].
+        targets: [B, T].
+        loss_mask: the targets that count, [B, T]; the others never reach the head.
+        count: number of targets of the whole batch, where these rows are a part of it.
     """
-    losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
     if loss_mask is None:
-        return losses.mean() if count is None else losses.sum() / count
-    return masked_mean(losses, loss_mask.flatten(), count)
+        hidden, targets = hidden.flatten(0, 1), targets.flatten()
+    else:
+        hidden, targets = hidden[loss_mask], targets[loss_mask]
+    if count is None:
+        count = torch.tensor(len(targets), device=targets.device)
+    return _total(hidden, head, targets) / count.clamp(min=1)
+
+
+def _total(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device) or hidden.dtype != torch.float32:
+        return F.cross_entropy(F.linear(hidden, head).float(), targets, reduction="sum")
+    return F.linear_cross_entropy(hidden, head, targets, reduction="sum", options=CHUNKED)
 
 
 def bits_per_byte(nats: float, num_bytes: int) -> float:

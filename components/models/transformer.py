@@ -120,9 +120,14 @@ class GPT(nn.Module):
             x = block(x, None if cache is None else cache.layers[index])
         return self.final_norm(x)
 
+    @property
+    def head(self) -> Tensor:
+        """Weights of the head, [V, D]: those of the token embedding."""
+        return self.token_embedding.weight
+
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits, [..., V], of hidden states, [..., D], through the tied head."""
-        return F.linear(hidden, self.token_embedding.weight)
+        """Next-token logits, [..., V], of hidden states, [..., D]."""
+        return F.linear(hidden, self.head)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -138,7 +138,7 @@ def _text_loss(stage: Stage, model: GPT) -> dict[str, float]:
 
     def loss(windows: Tensor) -> Tensor:
         with autocast(stage.params.compute.precision, windows.device):
-            return next_token_loss(model.logits(model(windows[:, :-1])), windows[:, 1:])
+            return next_token_loss(model(windows[:, :-1]), model.head, windows[:, 1:])
 
     max_batches = max(1, stage.params.evaluate.text_windows // TEXT_BATCH)
     nats = token_file_loss(loss, tokens, batch_size=TEXT_BATCH, max_batches=max_batches)

@@ -28,14 +28,15 @@ class ImitationModule(SupervisedModule):
         super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
         self.params = params
         self.train_rows, self.validation_rows = train, validation
-        self.compiled_loss = compiled(self.loss, stage.params.compute)
+        self.hidden = compiled(model.__call__, stage.params.compute)
         self.note = ""
 
     def loss(self, input_ids: Tensor, loss_mask: Tensor, count: Tensor | None = None) -> Tensor:
         """Mean loss in nats over the targets that count, ids and mask being [B, T + 1]; `count` in the whole batch."""
         model: GPT = self.network  # type: ignore[assignment]
         with autocast(self.precision, input_ids.device):
-            return next_token_loss(model.logits(model(input_ids[:, :-1])), input_ids[:, 1:], loss_mask[:, 1:], count)
+            hidden = self.hidden(input_ids[:, :-1])
+            return next_token_loss(hidden, model.head, input_ids[:, 1:], loss_mask[:, 1:], count)
 
     def rows(self, step: int) -> list[int]:
         num_rows = len(self.train_rows.input_ids)
@@ -47,7 +48,7 @@ class ImitationModule(SupervisedModule):
 
     def train_on(self, batch: list[Tensor], step: int) -> dict[str, float]:
         count = self.total(batch[1][:, 1:].sum())
-        loss = self.compiled_loss(*batch, count)
+        loss = self.loss(*batch, count)
         norm = self.minimise(loss)
         mean = self.total(loss.detach()).item()
         self.note = f"loss {mean:.3f}"
@@ -63,6 +64,6 @@ class ImitationModule(SupervisedModule):
         for start in range(0, len(data.input_ids) - size + 1, size)[: params.validation_batches]:
             input_ids, loss_mask = data.input_ids[start : start + size], data.loss_mask[start : start + size]
             targets = int(loss_mask[:, 1:].sum())
-            total += targets * float(self.compiled_loss(input_ids.to(self.device), loss_mask.to(self.device)))
+            total += targets * float(self.loss(input_ids.to(self.device), loss_mask.to(self.device)))
             count += targets
         return {"validation/loss": total / count}

@@ -96,8 +96,8 @@ class PolicyUpdate:
         windows = self._pretraining_windows(number)
         targets = module.total(torch.tensor(windows[:, 1:].numel(), device=module.device))
         with autocast(self.module.precision, module.device):
-            logits = module.policy.logits(module.policy(windows[:, :-1]))
-            loss = next_token_loss(logits, windows[:, 1:], count=targets)
+            hidden = module.policy(windows[:, :-1])
+            loss = next_token_loss(hidden, module.policy.head, windows[:, 1:], count=targets)
         module.accumulate(loss)
         length = _norm([p.grad for p in module.policy.parameters()])
         coefficient = mix.value

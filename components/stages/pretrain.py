@@ -34,14 +34,14 @@ class PretrainModule(SupervisedModule):
         context = model.config.context_length
         self.train_tokens = TokenFile(TOKENS / "train.bin", context_length=context)
         self.validation_tokens = TokenFile(TOKENS / "validation.bin", context_length=context)
-        self.compiled_loss = compiled(self.loss, stage.params.compute)
+        self.hidden = compiled(model.__call__, stage.params.compute)
         self.note = ""
 
     def loss(self, windows: Tensor, count: Tensor | None = None) -> Tensor:
         """Mean loss in nats over windows, [B, T + 1]; `count` targets are in the whole batch."""
         model: GPT = self.network  # type: ignore[assignment]
         with autocast(self.precision, windows.device):
-            return next_token_loss(model.logits(model(windows[:, :-1])), windows[:, 1:], count=count)
+            return next_token_loss(self.hidden(windows[:, :-1]), model.head, windows[:, 1:], count=count)
 
     def rows(self, step: int) -> list[int]:
         params = self.stage.params
@@ -54,7 +54,7 @@ class PretrainModule(SupervisedModule):
 
     def train_on(self, batch: Tensor, step: int) -> dict[str, float]:
         count = self.total(torch.tensor(batch[:, 1:].numel(), device=batch.device))
-        loss = self.compiled_loss(batch, count)
+        loss = self.loss(batch, count)
         norm = self.minimise(loss)
         mean = self.total(loss.detach()).item()
         self.note = f"loss {mean:.3f}"
@@ -64,7 +64,7 @@ class PretrainModule(SupervisedModule):
         """Bits per byte of the first windows of the validation split."""
         params = self.stage.params.pretrain
         bits = token_file_bits_per_byte(
-            self.compiled_loss,
+            self.loss,
             self.validation_tokens,
             batch_size=params.batch_size,
             max_batches=params.validation_batches,

@@ -75,8 +75,8 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     logging.basicConfig(level=logging.INFO, format=f"[{name}] %(message)s", stream=sys.stdout)
-    _quiet_libraries()
-    _keep_memory()
+    quiet_libraries()
+    keep_memory()
     _die_with_session()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -174,7 +174,7 @@ def _die_with_session() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Have glibc keep what is freed: a step frees and takes the same large blocks, whose pages the kernel clears anew.
 
     On two cores that was a fifth of an uncompiled training step (LOG.md).
@@ -185,7 +185,8 @@ def _keep_memory() -> None:
         allocator.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
+    """Leave warnings and worse of libraries that comment on everything."""
     for noisy in ("lightning", "lightning.pytorch", "mlflow", "matplotlib", "httpx", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for module in ("lightning", "mlflow"):

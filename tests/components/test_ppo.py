@@ -187,7 +187,7 @@ def test_mixing_by_coefficient_is_the_gradient_of_the_summed_loss(stage):
         logprobs, rollout.old_logprobs, experience.advantages, rollout.batch.response_mask, clip_ratio=0.2
     )
     windows = PolicyUpdate(module, 0)._pretraining_windows(0)
-    text = next_token_loss(module.policy.logits(module.policy(windows[:, :-1])), windows[:, 1:])
+    text = next_token_loss(module.policy(windows[:, :-1]), module.policy.head, windows[:, 1:])
     expected = torch.autograd.grad(policy.loss + 2.0 * text, list(module.policy.parameters()), allow_unused=True)
     seen = {}
 
