@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVELOP := $(VENV)/.develop
+BENCH := $(VENV)/.bench
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 ARGS ?=
@@ -12,7 +13,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help setup run test chaos format ui chat clean
+.PHONY: help setup run test chaos bench format ui chat clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +31,10 @@ $(DEVELOP): $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt ".[dev]"
 	@touch $@
 
+$(BENCH): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt ".[bench]"
+	@touch $@
+
 run: $(READY) ## The whole road, from raw text to an aligned chat model (ARGS='--preset smoke' for a short one)
 	$(BIN)/python -m flows.lineage $(ARGS)
 
@@ -38,6 +43,9 @@ test: $(DEVELOP) ## Lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
+
+bench: $(BENCH) ## Our road beside its peers on this machine (NANOGPT=checkout SHAKESPEARE=input.txt ARGS='--only tuning')
+	$(BIN)/python -m benchmarks $(if $(NANOGPT),--nanogpt $(NANOGPT)) $(if $(SHAKESPEARE),--shakespeare $(SHAKESPEARE)) $(ARGS)
 
 chaos: $(DEVELOP) ## Kill every training stage at random moments; what it makes must stay the same (ARGS='--kills 40')
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -11,11 +11,13 @@ class SequenceBatch:
     """Rows of prompt, reply, padding.
 
     input_ids: [B, T]. prompt_lengths: [B]. response_mask: True on reply tokens, aligned to the reply, [B, R].
+    prompt_numbers: equal where rows have the same prompt, [B]; None where few have.
     """
 
     input_ids: Tensor
     prompt_lengths: Tensor
     response_mask: Tensor
+    prompt_numbers: Tensor | None = None
 
     @property
     def last_positions(self) -> Tensor:
@@ -39,11 +41,15 @@ class SequenceBatch:
         mask = self.response_mask[index]
         lengths = self.prompt_lengths[index]
         width = int((lengths + mask.sum(dim=1)).max())
-        return SequenceBatch(self.input_ids[index, :width], lengths, mask[:, : int(mask.sum(dim=1).max())])
+        numbers = None if self.prompt_numbers is None else self.prompt_numbers[index]
+        return SequenceBatch(self.input_ids[index, :width], lengths, mask[:, : int(mask.sum(dim=1).max())], numbers)
 
     def to(self, device: torch.device) -> "SequenceBatch":
         """The batch on a device."""
-        return SequenceBatch(self.input_ids.to(device), self.prompt_lengths.to(device), self.response_mask.to(device))
+        numbers = None if self.prompt_numbers is None else self.prompt_numbers.to(device)
+        return SequenceBatch(
+            self.input_ids.to(device), self.prompt_lengths.to(device), self.response_mask.to(device), numbers
+        )
 
 
 def pack(prompts: list[list[int]], replies: list[list[int]], *, pad_id: int) -> SequenceBatch:
@@ -60,7 +66,16 @@ def pack(prompts: list[list[int]], replies: list[list[int]], *, pad_id: int) -> 
     for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
         input_ids[row, : len(prompt) + len(reply)] = torch.tensor(prompt + reply)
     mask = torch.arange(int(reply_lengths.max())) < reply_lengths[:, None]
-    return SequenceBatch(input_ids, lengths, mask)
+    distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    numbers = None
+    if 2 * len(distinct) <= len(prompts):  # else reading them apart from the replies gains nothing
+        numbers = torch.tensor([distinct[tuple(prompt)] for prompt in prompts])
+    return SequenceBatch(input_ids, lengths, mask, numbers)
+
+
+def length_groups(lengths: Tensor, size: int) -> list[Tensor]:
+    """Row numbers in groups of like length, shortest first, `size` rows each, given every row's length, [B]."""
+    return list(torch.split(lengths.argsort(stable=True), size))
 
 
 def gather_positions(per_token: Tensor, positions: Tensor) -> Tensor:

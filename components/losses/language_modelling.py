@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import LinearCrossEntropyOptions
 from torch.nn import functional as F
 
-# The head's logits, B x T x V, are a step's largest tensor: in fp32 they are made, used and forgotten so many targets at a
-# time. PyTorch adds the parts of a bf16 loss up in bf16, three digits, so bf16 has them whole.
+# The logits, B x T x V, are a step's largest tensor: in fp32 so many targets at a time have theirs made, used and
+# forgotten. PyTorch adds the parts of a bf16 loss up in bf16, three digits, so bf16 has them whole.
 CHUNK = 512
 CHUNKED = LinearCrossEntropyOptions(batch_chunk_size=CHUNK, acc_policy="compact")
 

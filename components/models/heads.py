@@ -33,7 +33,10 @@ class ScalarGPT(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """A number for each token, [B, T]."""
-        hidden = self.body(input_ids)
+        return self.read(self.body(input_ids))
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """A number for each hidden state of the body, [..., D] to [...]."""
         with torch.autocast(hidden.device.type, enabled=False):  # bf16 has 3 digits: too few to tell replies apart
             return self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)
 

@@ -1,16 +1,18 @@
 """What models say of given replies: log-probabilities, values, scores.
 
 Rows of like length go through a model together: in a batch of 64 ragged rows more than half of the positions would be
-padding. Every function is the same whatever the grouping.
+padding. A prompt that several rows have goes through once, and their replies continue it. Every function is the same
+whatever the grouping.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from components.data.sequences import SequenceBatch, gather_positions
+from components.data.sequences import SequenceBatch, gather_positions, length_groups
 from components.losses.sampling import Sampling, token_logprobs
+from components.models.cache import Continuation, Prompts
 from components.models.heads import ScalarGPT
 from components.models.transformer import GPT
 
@@ -18,27 +20,63 @@ GROUP_ROWS = {"cpu": 16}  # elsewhere starting a kernel costs more than the padd
 GROUP_ROWS_ELSEWHERE = 128
 
 
-def length_groups(batch: SequenceBatch) -> list[Tensor]:
+def groups_of(batch: SequenceBatch) -> list[Tensor]:
     """Row numbers of a batch in groups of like length, shortest first."""
-    lengths = batch.prompt_lengths + batch.response_mask.sum(dim=1)
-    size = GROUP_ROWS.get(batch.input_ids.device.type, GROUP_ROWS_ELSEWHERE)
-    return list(torch.split(lengths.argsort(stable=True), size))
+    return _grouped(batch.prompt_lengths + batch.response_mask.sum(dim=1))
 
 
-def by_groups(batch: SequenceBatch, evaluate: Callable[[SequenceBatch, Tensor], Tensor]) -> Tensor:
-    """Values of each row, [B] or [B, R], from a function of a group's rows and their numbers; 0 where a row ends."""
-    groups = length_groups(batch)
-    parts = []
-    for rows in groups:
-        values = evaluate(batch.rows(rows), rows)
+def _grouped(lengths: Tensor) -> list[Tensor]:
+    return length_groups(lengths, GROUP_ROWS.get(lengths.device.type, GROUP_ROWS_ELSEWHERE))
+
+
+def reply_states(body: GPT, batch: SequenceBatch) -> Tensor:
+    """Hidden states at the prompt's last token and at each reply token, [B, R + 1, D]; arbitrary where masked.
+
+    The first R predict the reply's tokens.
+    """
+    steps = torch.arange(batch.response_mask.shape[1] + 1, device=batch.input_ids.device)
+    positions = (batch.prompt_lengths[:, None] - 1 + steps).clamp(max=batch.input_ids.shape[1] - 1)
+    return gather_positions(body(batch.input_ids), positions)
+
+
+def grouped_states(body: GPT, batch: SequenceBatch) -> Iterator[tuple[Tensor, SequenceBatch, Tensor]]:
+    """Row numbers, rows and `reply_states` of every group of a batch; repeated prompts go through the model once."""
+    if batch.prompt_numbers is None:
+        for rows in groups_of(batch):
+            group = batch.rows(rows)
+            yield rows, group, reply_states(body, group)
+        return
+    distinct, place = torch.unique(batch.prompt_numbers, return_inverse=True)
+    first = torch.zeros_like(distinct).scatter_reduce(
+        0, place, torch.arange(len(place), device=place.device), "amin", include_self=False
+    )
+    prompts = Prompts(num_layers=len(body.blocks), device=batch.input_ids.device)
+    hidden = body(batch.input_ids[first, : int(batch.prompt_lengths.max())], prompts)
+    last = hidden[place, batch.prompt_lengths - 1]
+    for rows in _grouped(batch.response_mask.sum(dim=1)):
+        group = batch.rows(rows)
+        memory = Continuation(prompts, place[rows], group.prompt_lengths)
+        replies = body(group.response_ids.masked_fill(~group.response_mask, 0), memory)
+        yield rows, group, torch.cat([last[rows, None], replies], dim=1)
+
+
+def by_groups(body: GPT, batch: SequenceBatch, evaluate: Callable[[SequenceBatch, Tensor, Tensor], Tensor]) -> Tensor:
+    """Values of each row, [B] or [B, R], from a function of a group's rows, their numbers and their states.
+
+    0 where a row ends.
+    """
+    parts, numbers = [], []
+    for rows, group, states in grouped_states(body, batch):
+        values = evaluate(group, rows, states)
         missing = batch.response_mask.shape[1] - values.shape[-1]
         parts.append(torch.nn.functional.pad(values, (0, missing)) if values.ndim == 2 else values)
-    return torch.cat(parts)[torch.cat(groups).argsort()]
+        numbers.append(rows)
+    return torch.cat(parts)[torch.cat(numbers).argsort()]
 
 
 def response_logits(model: GPT, batch: SequenceBatch) -> Tensor:
     """Logits that predict each reply token, [B, R, V]; prompt positions never reach the head."""
-    return model.logits(gather_positions(model(batch.input_ids), batch.predicting_positions))
+    return model.logits(reply_states(model, batch)[:, :-1])
 
 
 def response_logprobs(model: GPT, batch: SequenceBatch, sampling: Sampling, kept: Tensor | None = None) -> Tensor:
@@ -47,28 +85,28 @@ def response_logprobs(model: GPT, batch: SequenceBatch, sampling: Sampling, kept
     `kept`, [B, R, V], is what the policy that sampled the replies could draw (`candidates`).
     """
 
-    def evaluate(group: SequenceBatch, rows: Tensor) -> Tensor:
+    def evaluate(group: SequenceBatch, rows: Tensor, states: Tensor) -> Tensor:
         cut = None if kept is None else kept[rows, : group.response_mask.shape[1]]
-        logprobs = token_logprobs(response_logits(model, group), group.response_ids, sampling, cut)
+        logprobs = token_logprobs(model.logits(states[:, :-1]), group.response_ids, sampling, cut)
         return logprobs.masked_fill(~group.response_mask, 0.0)
 
-    return by_groups(batch, evaluate)
+    return by_groups(model, batch, evaluate)
 
 
 def response_values(model: ScalarGPT, batch: SequenceBatch) -> Tensor:
     """Predicted return before each reply token is chosen, [B, R]; 0 where masked."""
 
-    def evaluate(group: SequenceBatch, _: Tensor) -> Tensor:
-        values = gather_positions(model(group.input_ids).float(), group.predicting_positions)
-        return values.masked_fill(~group.response_mask, 0.0)
+    def evaluate(group: SequenceBatch, _: Tensor, states: Tensor) -> Tensor:
+        return model.read(states[:, :-1]).float().masked_fill(~group.response_mask, 0.0)
 
-    return by_groups(batch, evaluate)
+    return by_groups(model.body, batch, evaluate)
 
 
 def sequence_scores(model: ScalarGPT, batch: SequenceBatch) -> Tensor:
     """The reward of each row, [B], read at its last real token."""
 
-    def evaluate(group: SequenceBatch, _: Tensor) -> Tensor:
-        return model(group.input_ids).float().gather(1, group.last_positions[:, None])[:, 0]
+    def evaluate(group: SequenceBatch, _: Tensor, states: Tensor) -> Tensor:
+        last = group.response_mask.sum(dim=1)
+        return model.read(states[torch.arange(len(last), device=last.device), last]).float()
 
-    return by_groups(batch, evaluate)
+    return by_groups(model.body, batch, evaluate)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.models.cache import KeyValueCache
+from components.models.cache import LayerMemory, Memory
 from components.models.sizes import GPTConfig
 
 # In bf16 and up to this many keys, plain matrix products beat the CPU's fused kernel, forward and backward together: at
@@ -46,15 +46,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.projection = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, layer_cache: KeyValueCache.Layer | None = None) -> Tensor:
-        """Attend within x, [B, T, D]; with a cache, also to what the cache holds of each row."""
+    def forward(self, x: Tensor, memory: LayerMemory | None = None) -> Tensor:
+        """Attend within x, [B, T, D]; with a memory, also to what it holds for each row."""
         queries, keys, values = (
             part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, T, K]
             for part in self.qkv(x).chunk(3, dim=-1)
         )
         visible = None
-        if layer_cache is not None:
-            keys, values, visible = layer_cache.extend(keys, values)
+        if memory is not None:
+            keys, values, visible = memory.extend(keys, values)
         mixed = attend(queries, keys, values, visible)
         return self.projection(mixed.transpose(1, 2).flatten(-2))
 
@@ -73,8 +73,8 @@ class Block(nn.Module):
             nn.Linear(4 * config.width, config.width),
         )
 
-    def forward(self, x: Tensor, layer_cache: KeyValueCache.Layer | None = None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), layer_cache)
+    def forward(self, x: Tensor, memory: LayerMemory | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), memory)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -101,10 +101,10 @@ class GPT(nn.Module):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
-    def forward(self, input_ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor, memory: Memory | None = None) -> Tensor:
         """Final hidden states, [B, T, D], of input_ids, [B, T].
 
-        With a cache, row b's tokens continue at position `cache.lengths[b]`.
+        With a memory, they continue what it holds, at the positions that it gives.
 
         Raises:
             ValueError: more tokens than the context holds.
@@ -113,11 +113,11 @@ class GPT(nn.Module):
         if num_tokens > self.config.context_length:
             raise ValueError(f"{num_tokens} tokens exceed the context of {self.config.context_length}")
         positions = torch.arange(num_tokens, device=input_ids.device)
-        if cache is not None:
-            positions = cache.start(num_tokens)
+        if memory is not None:
+            positions = memory.start(num_tokens)
         x = self.token_embedding(input_ids) + self.position_embedding(positions)
         for index, block in enumerate(self.blocks):
-            x = block(x, None if cache is None else cache.layers[index])
+            x = block(x, None if memory is None else memory.layers[index])
         return self.final_norm(x)
 
     @property

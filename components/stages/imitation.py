@@ -6,11 +6,14 @@ from torch import Tensor
 from components import schema, schema_rl
 from components.data.demonstrations import DemonstrationRows
 from components.data.order import epoch_rows
+from components.data.sequences import length_groups
 from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.transformer import GPT
 from components.stages.fit import SupervisedModule, compiled
 from components.stages.runtime import Stage
+
+GROUP_ROWS = 8
 
 
 class ImitationModule(SupervisedModule):
@@ -31,12 +34,25 @@ class ImitationModule(SupervisedModule):
         self.hidden = compiled(model.__call__, stage.params.compute)
         self.note = ""
 
-    def loss(self, input_ids: Tensor, loss_mask: Tensor, count: Tensor | None = None) -> Tensor:
-        """Mean loss in nats over the targets that count, ids and mask being [B, T + 1]; `count` in the whole batch."""
+    def loss(self, input_ids: Tensor, loss_mask: Tensor, count: Tensor) -> Tensor:
+        """Loss in nats over the targets that count, ids and mask being [B, T + 1], divided by `count`."""
         model: GPT = self.network  # type: ignore[assignment]
+        losses = []
         with autocast(self.precision, input_ids.device):
-            hidden = self.hidden(input_ids[:, :-1])
-            return next_token_loss(hidden, model.head, input_ids[:, 1:], loss_mask[:, 1:], count)
+            for rows, width in self._groups(input_ids):
+                ids, mask = input_ids[rows, :width], loss_mask[rows, :width]
+                losses.append(next_token_loss(self.hidden(ids[:, :-1]), model.head, ids[:, 1:], mask[:, 1:], count))
+        return torch.stack(losses).sum()
+
+    def _groups(self, input_ids: Tensor) -> list[tuple[Tensor, int]]:
+        """Rows of like length and the length of the longest: one goes through the model without the others' padding.
+
+        A compiled model, and a device on which a kernel's start costs more than the padding, gets all rows at once.
+        """
+        lengths = (input_ids != self.train_rows.pad_id).sum(dim=1)
+        if self.stage.params.compute.compile or input_ids.device.type != "cpu":
+            return [(torch.arange(len(lengths), device=lengths.device), input_ids.shape[1])]
+        return [(rows, int(lengths[rows[-1]])) for rows in length_groups(lengths, GROUP_ROWS)]
 
     def rows(self, step: int) -> list[int]:
         num_rows = len(self.train_rows.input_ids)
@@ -48,7 +64,7 @@ class ImitationModule(SupervisedModule):
 
     def train_on(self, batch: list[Tensor], step: int) -> dict[str, float]:
         count = self.total(batch[1][:, 1:].sum())
-        loss = self.loss(*batch, count)
+        loss = self.loss(batch[0], batch[1], count)
         norm = self.minimise(loss)
         mean = self.total(loss.detach()).item()
         self.note = f"loss {mean:.3f}"
@@ -63,7 +79,6 @@ class ImitationModule(SupervisedModule):
         size = min(params.batch_size, len(data.input_ids))
         for start in range(0, len(data.input_ids) - size + 1, size)[: params.validation_batches]:
             input_ids, loss_mask = data.input_ids[start : start + size], data.loss_mask[start : start + size]
-            targets = int(loss_mask[:, 1:].sum())
-            total += targets * float(self.loss(input_ids.to(self.device), loss_mask.to(self.device)))
-            count += targets
+            total += float(self.loss(input_ids.to(self.device), loss_mask.to(self.device), torch.tensor(1)))
+            count += int(loss_mask[:, 1:].sum())
         return {"validation/loss": total / count}

@@ -20,7 +20,7 @@ from components.losses.ppo import exact_kl, kl_k1, kl_k2, kl_k3
 from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy, token_logprobs
 from components.models.generation import Replies
 from components.models.heads import ScalarGPT
-from components.models.scoring import length_groups, response_logits, response_values
+from components.models.scoring import groups_of, response_logits, response_values
 from components.models.transformer import GPT
 from components.schema_rl import ActorCritic, Grpo
 
@@ -98,7 +98,7 @@ def examine(
     shape, device = batch.response_mask.shape, batch.input_ids.device
     figures = {name: torch.zeros(shape, device=device) for name in PER_TOKEN}
     kept: Tensor | None = None
-    for rows in length_groups(batch):
+    for rows in groups_of(batch):
         group = batch.rows(rows)
         found, group_kept = _examine_group(group, policy, reference, sampling)
         width = group.response_mask.shape[1]

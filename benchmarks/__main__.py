@@ -1,0 +1,84 @@
+"""Our road beside its peers on this machine: every figure a ratio within one run, sides taking turns.
+
+python -m benchmarks                                     # everything that can run: about 40 minutes on two cores
+python -m benchmarks --only pretraining generation       # some
+python -m benchmarks --nanogpt ../nanoGPT                # with a checkout of nanoGPT; else transformers stands in
+python -m benchmarks --shakespeare input.txt             # with tinyshakespeare: loss after five minutes
+
+Results: benchmarks/results/ (latest.json, .md, .png) and a run in MLflow. Exits with 1 if a benchmark broke; a goal
+that is missed is shown, and is no failure.
+"""
+
+import argparse
+import datetime
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import absolute, cases, machine, overhead, report, workload
+from benchmarks.harness import compete
+from benchmarks.report import Row
+from components import mlflow_store
+
+ROOT = Path(__file__).parents[1]
+WORK = ROOT / ".lineage/benchmarks"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS), metavar="GROUP")
+    parser.add_argument("--nanogpt", type=Path, help="folder of a nanoGPT checkout")
+    parser.add_argument("--shakespeare", type=Path, help="tinyshakespeare's input.txt")
+    parser.add_argument("--out", type=Path, default=report.RESULTS, help="where the results go")
+    arguments = parser.parse_args()
+    if arguments.nanogpt and not (arguments.nanogpt / "model.py").exists():
+        sys.exit(f"{arguments.nanogpt} is no checkout of nanoGPT: it has no model.py")
+    WORK.mkdir(parents=True, exist_ok=True)
+    os.chdir(WORK)  # sides and the workload read and write below it
+    workload.build(WORK)
+    about = machine.describe() | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    rows: list[Row] = []
+    for group in arguments.only:
+        rows += GROUPS[group](arguments)
+        report.write(rows, about, (ROOT / arguments.out).resolve())
+    os.chdir(ROOT)
+    print(report.table(rows))
+    mlflow_store.log_study("benchmarks", (ROOT / arguments.out).resolve(), about)
+    sys.exit(any(row.trouble for row in rows))
+
+
+def _compare(found: list[cases.Case]) -> list[Row]:
+    rows = []
+    for case in found:
+        print(f"{case.name} ...", flush=True)
+        new = report.rows_of(case, compete((case.ours, *case.peers), WORK, rounds=case.rounds))
+        print(report.table(new), flush=True)
+        rows += new
+    return rows
+
+
+def _pretraining(arguments: argparse.Namespace) -> list[Row]:
+    rows = _compare(cases.pretraining(arguments.nanogpt))
+    return [*rows, *absolute.utilisation(rows)]
+
+
+def _preparation(_: argparse.Namespace) -> list[Row]:
+    workload.documents(WORK, cases.SMALL_TEXT)
+    return [*_compare(cases.preparation()), absolute.prepare_memory(WORK)]
+
+
+GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "pretraining": _pretraining,
+    "shakespeare": lambda arguments: absolute.shakespeare(WORK, arguments.shakespeare),
+    "tuning": lambda _: _compare(cases.tuning()),
+    "generation": lambda _: _compare(cases.generation()),
+    "preparation": _preparation,
+    "overhead": lambda _: overhead.rows(),
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What is compared with whom, at which size, and what we want to reach."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Side
+
+VOCABULARY = 4096
+PRETRAIN_SIZES: Mapping[str, Mapping[str, int]] = {
+    "4x256, T 128, B 64": {"layers": 4, "width": 256, "heads": 4, "context": 128, "batch": 64},
+    "6x384, T 256, B 16": {"layers": 6, "width": 384, "heads": 6, "context": 256, "batch": 16},
+}
+TUNED: Mapping[str, int] = {"layers": 4, "width": 256, "heads": 4, "context": 128}
+SMALL_TEXT, LARGE_TEXT = 10, 1000  # megabytes
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Our rate is at least `minimum` times that of the fastest of the peer's settings named."""
+
+    against: str
+    settings: tuple[str, ...]
+    minimum: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: our side, the peer's settings, what the rate counts, and the goals."""
+
+    name: str
+    unit: str
+    ours: Side
+    peers: tuple[Side, ...]
+    goals: tuple[Goal, ...]
+    rounds: int = 5
+
+
+def _settings(module: str, options: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]]) -> tuple[Side, ...]:
+    return tuple(Side(name, module, {**options, **changes}) for name, changes in variants.items())
+
+
+def pretraining(checkout: Path | None) -> list[Case]:
+    """Two sizes, against nanoGPT where its checkout is given, else against the Trainer of `transformers`."""
+    variants = {
+        f"{precision} {'compiled' if compiled else 'eager'}": {"precision": precision, "compile": compiled}
+        for precision in ("fp32", "bf16")
+        for compiled in (False, True)
+    }
+    peer, module = ("nanoGPT", "nanogpt") if checkout else ("transformers Trainer", "transformers_pretrain")
+    cases = []
+    for name, size in PRETRAIN_SIZES.items():
+        options = {**size, "steps": 4}
+        theirs = options | {"vocabulary": VOCABULARY} | ({"checkout": str(checkout.resolve())} if checkout else {})
+        goals = (
+            Goal(f"{peer} at its best", tuple(variants), 1.3),
+            Goal(f"{peer} as it comes", ("fp32 eager",), 3.0),
+        )
+        ours = Side("ours", "ours_pretrain", options)
+        cases.append(Case(f"pretraining {name}", "tokens/s", ours, _settings(module, theirs, variants), goals))
+    return cases
+
+
+def tuning() -> list[Case]:
+    """SFT, reward model and PPO, against TRL 1.9.0."""
+    options = {**TUNED, "vocab": VOCABULARY, "steps": 6}
+    packings = {
+        f"{precision} {'packed' if packing else 'padded'}": {"precision": precision, "packing": packing}
+        for precision in ("fp32", "bf16")
+        for packing in (False, True)
+    }
+    both = {precision: {"precision": precision} for precision in ("fp32", "bf16")}
+    batch = options | {"batch": 32}
+    sft = Case(
+        "SFT, ragged chats", "real tokens/s", Side("ours", "ours_sft", batch), _settings("trl_sft", batch, packings),
+        (Goal("TRL at its best", tuple(packings), 2.0),),
+    )  # fmt: skip
+    cases = [sft]
+    for replies, minimum in ((4, 2.0), (9, 4.0)):
+        mine = options | {"replies": replies, "prompts": 8}
+        theirs = options | {"replies": replies, "batch": 8 * replies * (replies - 1) // 2}
+        theirs["steps"] = 3 if replies == 9 else 6
+        cases.append(
+            Case(
+                f"reward model, K = {replies}", "pairs/s", Side("ours", "ours_reward", mine),
+                _settings("trl_reward", theirs, both), (Goal("TRL at its best", tuple(both), minimum),),
+            )
+        )  # fmt: skip
+    episodes = {**TUNED, "vocab": 2048, "prompt": 16, "reply": 48, "batch": 64, "inner_epochs": 4, "prompts": 512}
+    episodes["steps"] = 2
+    cases.append(
+        Case(
+            "PPO", "episodes/s", Side("ours", "ours_ppo", episodes), _settings("trl_ppo", episodes, both),
+            (Goal("TRL at its best", tuple(both), 3.0),), rounds=3,
+        )
+    )  # fmt: skip
+    return cases
+
+
+def generation() -> list[Case]:
+    """One prompt and 64 at a time, against `transformers.generate` with its cache."""
+    both = {precision: {"precision": precision} for precision in ("fp32", "bf16")}
+    cases = []
+    for batch, steps, minimum in ((1, 4, 3.0), (64, 2, 5.0)):
+        options = {**TUNED, "vocabulary": VOCABULARY, "batch": batch, "prompt": 16, "new": 48, "steps": steps}
+        cases.append(
+            Case(
+                f"generation, batch {batch}", "new tokens/s", Side("ours", "ours_generate", options),
+                _settings("transformers_generate", options, both),
+                (Goal("transformers.generate at its best", tuple(both), minimum),),
+            )
+        )  # fmt: skip
+    return cases
+
+
+def preparation() -> list[Case]:
+    """From JSONL to token files, against `datasets.map` with `tokenizers`."""
+    options = {"megabytes": SMALL_TEXT, "vocabulary": VOCABULARY}
+    processes = {f"{count} process(es)": {"processes": count} for count in (1, 2)}
+    return [
+        Case(
+            "prepare", "MB/s", Side("ours", "ours_prepare", options), _settings("datasets_prepare", options, processes),
+            (Goal("datasets at its best", tuple(processes), 2.0),), rounds=3,
+        )
+    ]  # fmt: skip

@@ -1,0 +1,38 @@
+"""Our own stages as a benchmark runs them: the real modules and Trainer, with a tracker that notes when steps end."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components import params as parameters
+from components.stages.runtime import Stage, keep_memory, quiet_libraries
+from components.tracking import SilentTracker
+
+ROOT = Path(__file__).parents[1]
+
+
+class RecordingTracker(SilentTracker):
+    """Notes the time at which each training step's figures arrive."""
+
+    moments: list[float]
+
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        if any(name.endswith("train/step_seconds") for name in values):
+            self.moments.append(time.perf_counter())
+
+
+def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Stage:
+    """A stage with the repository's parameters but for some, writing below a folder."""
+    keep_memory()
+    quiet_libraries()
+    tree = parameters.override(parameters.read_tree(ROOT / "params.yaml"), dict(overrides))
+    params = parameters.check(tree, source="benchmark")
+    state, out = folder / "state" / name, folder / "artifacts" / name
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
+    tracker = RecordingTracker(name, tree, state=state, artifacts=folder / "artifacts")
+    tracker.moments = []
+    return Stage(name, params, out, state, state, tracker)

@@ -1,0 +1,38 @@
+"""Our sampler: new tokens a second."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.losses.sampling import Sampling
+from components.models.generation import sample_replies, uniforms
+from components.models.precision import autocast
+from components.models.sizes import config_for
+from components.models.transformer import GPT
+from components.stages.runtime import keep_memory
+
+NO_END = -1
+
+
+def start(folder: Path, **options: Any) -> Callable[[], float]:
+    """`batch` prompts of `prompt` random ids; `new` tokens each, sampled at temperature 1, none of them the end."""
+    keep_memory()
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = "{layers}x{width}x{heads}".format(**options)
+    shape = config_for(size, vocab_size=options["vocabulary"], context_length=options["context"])
+    model = GPT(shape).to(device).eval()
+    prompts = torch.randint(options["vocabulary"], (options["batch"], options["prompt"])).tolist()
+    uniform = uniforms(options["batch"], options["new"], seed=(0,))
+
+    def run_round() -> float:
+        started = time.perf_counter()
+        for _ in range(options["steps"]):
+            with autocast(options.get("precision", "auto"), device):
+                sample_replies(model, prompts, sampling=Sampling(), uniform=uniform, end_id=NO_END, pad_id=0)
+        return options["steps"] * options["batch"] * options["new"] / (time.perf_counter() - started)
+
+    return run_round

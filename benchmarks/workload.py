@@ -1,0 +1,86 @@
+"""What the sides train on: the default corpus through our own prepare, then the same ids for everybody."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recording import stage_in
+from components.data.chat import ChatTokenizer
+from components.data.comparisons import encode_reply
+from components.data.demonstrations import split_conversation
+from components.data.records import Demonstration, Document, as_chat, read_records, write_records
+from components.data.tokenizer import train_tokenizer
+from components.stages import ingest
+from components.stages.prepare import prepare
+
+MAX_PROMPT, MAX_REPLY = 64, 40
+PROMPTS_RANKED = 400
+PPO_VOCABULARY = 2048
+DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
+
+
+def build(folder: Path) -> None:
+    """Fill a folder: `data/`, `artifacts/prepare/`, `tokenizer.json`, `sft.json`, `reward-K.json`; kept if present.
+
+    The folder must be the working directory: stages read and write below it.
+    """
+    if (folder / "complete").exists():
+        return
+    stage = stage_in(folder, "prepare", {})
+    ingest.build(stage.params, folder / "data", downloads=folder / "downloads")
+    prepare(stage)
+    shutil.copyfile(folder / "artifacts/prepare/tokenizer.json", folder / "tokenizer.json")
+    chat = ChatTokenizer.load(folder / "tokenizer.json")
+    conversations = [as_chat(d.messages) for d in read_records(folder / DEMONSTRATIONS, Demonstration)]
+    pieces = [piece for c in conversations for piece in split_conversation(chat, c, max_tokens=128)]
+    sft = {"input_ids": [p.input_ids for p in pieces], "loss_mask": [p.loss_mask for p in pieces]}
+    (folder / "sft.json").write_text(json.dumps(sft))
+    for replies in (4, 9):
+        ranked = list(_rankings(chat, conversations, replies))
+        (folder / f"reward-{replies}.json").write_text(json.dumps(ranked))
+    _small_vocabulary(folder, conversations)
+    (folder / "complete").touch()
+
+
+def _rankings(chat: ChatTokenizer, conversations: list[list[dict[str, str]]], replies: int) -> Iterator[dict[str, Any]]:
+    """Prompts with replies of real length, taken from other conversations and ranked at random."""
+    draw = random.Random(replies)
+    answers = [m["content"] for c in conversations for m in c if m["role"] == "assistant"]
+    for conversation in draw.sample(conversations, PROMPTS_RANKED):
+        turn = draw.choice([i for i, m in enumerate(conversation) if m["role"] == "assistant"])
+        yield {
+            "prompt": chat.encode_prompt(conversation[:turn], max_tokens=MAX_PROMPT),
+            "replies": [encode_reply(chat, draw.choice(answers), max_tokens=MAX_REPLY) for _ in range(replies)],
+            "ranks": draw.sample(range(1, replies + 1), replies),
+        }
+
+
+def _small_vocabulary(folder: Path, conversations: list[list[dict[str, str]]]) -> None:
+    """The folder `ppo/` with a tokenizer of 2048 entries, for the sides of PPO."""
+    small = folder / "ppo"
+    small.mkdir(exist_ok=True)
+    texts = (message["content"] for conversation in conversations for message in conversation)
+    train_tokenizer(texts, vocab_size=PPO_VOCABULARY).save(str(small / "tokenizer.json"))
+
+
+def documents(folder: Path, megabytes: int) -> None:
+    """`documents-N/data`, N megabytes of distinct documents: lines of the default corpus in random order."""
+    path = folder / f"documents-{megabytes}/data/documents/part-00000.jsonl"
+    if path.exists():
+        return
+    draw = random.Random(megabytes)
+    lines = [m.content for d in read_records(folder / DEMONSTRATIONS, Demonstration) for m in d.messages]
+
+    def records() -> Iterator[Document]:
+        written = number = 0
+        while written < megabytes * 1_000_000:
+            text = "\n".join(draw.choices(lines, k=40))
+            yield Document(id=f"{number}", text=text)
+            written, number = written + len(text.encode()), number + 1
+
+    partial = path.with_suffix(".partial")
+    write_records(partial, records())
+    partial.rename(path)

@@ -1,0 +1,84 @@
+"""What models say of replies does not depend on how rows are grouped, nor on whether a repeated prompt is read once."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from components.data.sequences import pack
+from components.losses.sampling import Sampling
+from components.models.heads import ScalarGPT
+from components.models.scoring import response_logprobs, response_values, sequence_scores
+from components.models.sizes import GPTConfig
+from components.models.transformer import GPT
+
+PROMPTS = [[3, 4, 5, 6], [7], [8, 9]]
+CONFIG = GPTConfig(vocab_size=31, context_length=16, num_layers=2, width=16, num_heads=2)
+
+
+@pytest.fixture
+def body():
+    torch.manual_seed(0)
+    body = GPT(CONFIG)
+    for parameter in body.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return body
+
+
+@pytest.fixture
+def batch():
+    draw = torch.Generator().manual_seed(1)
+    replies = [torch.randint(31, (length,), generator=draw).tolist() for length in (1, 5, 3, 9, 2, 4, 7, 1, 6, 3, 2, 8)]
+    batch = pack([PROMPTS[row % 3] for row in range(12)], replies, pad_id=0)
+    assert batch.prompt_numbers.tolist() == [0, 1, 2] * 4
+    return batch
+
+
+def each_alone(batch):
+    for row in range(len(batch.input_ids)):
+        yield batch.input_ids[row, : int(batch.last_positions[row]) + 1], int(batch.prompt_lengths[row])
+
+
+def gradients(value, model):
+    return torch.autograd.grad((value * torch.linspace(1, 2, value.numel()).view_as(value)).sum(), model.parameters())
+
+
+def test_logprobs_and_their_gradients_are_those_of_each_row_alone(body, batch):
+    found = response_logprobs(body, batch, Sampling())
+    expected = torch.zeros_like(found)
+    for row, (ids, prompt) in enumerate(each_alone(batch)):
+        logprobs = F.log_softmax(body.logits(body(ids[None]))[0, prompt - 1 : -1], dim=-1)
+        expected[row, : len(ids) - prompt] = logprobs.gather(1, ids[prompt:, None])[:, 0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients(found, body), gradients(expected, body), atol=1e-4, rtol=1e-4)
+
+
+def test_scores_and_values_are_those_of_each_row_alone(body, batch):
+    model = ScalarGPT.on(body)
+    scores, values = sequence_scores(model, batch), response_values(model, batch)
+    for row, (ids, prompt) in enumerate(each_alone(batch)):
+        alone = model(ids[None])[0]
+        torch.testing.assert_close(scores[row], alone[-1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(values[row, : len(ids) - prompt], alone[prompt - 1 : -1], atol=1e-5, rtol=1e-5)
+        assert not values[row, len(ids) - prompt :].any()
+
+
+def test_a_repeated_prompt_is_read_once(body, batch, monkeypatch):
+    tokens = []
+    forward = GPT.forward
+
+    def counted(self, input_ids, memory=None):
+        tokens.append(input_ids.numel())
+        return forward(self, input_ids, memory)
+
+    monkeypatch.setattr(GPT, "forward", counted)
+    shared = sequence_scores(ScalarGPT.on(body), batch)
+    once, tokens[:] = sum(tokens), []
+    apart = sequence_scores(ScalarGPT.on(body), replace(batch, prompt_numbers=None))
+    assert once == 3 * 4 + 12 * 9 and sum(tokens) == 12 * 13
+    assert shared.shape == apart.shape
+
+
+def test_prompts_that_few_rows_share_are_not_numbered():
+    assert pack([[1], [1], [2]], [[3], [4], [5]], pad_id=0).prompt_numbers is None
