@@ -29,61 +29,68 @@ class Memory(Protocol):
 
 
 class KeyValueCache:
-    """Keys and values of the tokens each row has seen, written in place at the row's own position.
+    """Keys and values of prompts of given lengths, [B], and of the tokens sampled after them, one a step for all rows.
 
-    Rows are contiguous from position 0 (prompt, then response), so a ragged batch needs no left padding:
-    the slots that a short prompt's padding filled are overwritten by its response before they become visible.
+    A prompt stands at the beginning of its row, and the first sampled tokens behind the longest prompt, so that every
+    step writes one slot for all rows; the slots between a short prompt and them are never visible.
     """
 
     class Layer:
-        """One block's share of the cache; keys and values are [B, H, S, K], allocated in the type they arrive in."""
+        """One block's share; keys and values are [B, H, S, K], allocated in the type they arrive in."""
 
         def __init__(self, owner: "KeyValueCache") -> None:
             self.owner = owner
             self.keys: Tensor | None = None
             self.values: Tensor | None = None
 
-        def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """Write [B, H, T, K] at the rows' positions; return the used part and who may see what, [B, 1, T, S]."""
+        def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+            """Write [B, H, T, K] behind what is there; return all of it and who may see what, [B, 1, T, S]."""
             owner = self.owner
             if self.keys is None or self.values is None:
                 shape = (*keys.shape[:2], owner.capacity, keys.shape[3])
                 self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
-            self.keys[owner.rows, :, owner.positions] = keys.transpose(1, 2)
-            self.values[owner.rows, :, owner.positions] = values.transpose(1, 2)
-            used = owner.visible.shape[-1]
-            return self.keys[:, :, :used], self.values[:, :, :used], owner.visible
+            begin = owner.used - keys.shape[2]
+            self.keys[:, :, begin : owner.used] = keys
+            self.values[:, :, begin : owner.used] = values
+            return self.keys[:, :, : owner.used], self.values[:, :, : owner.used], owner.visible()
 
-    def __init__(self, *, batch: int, capacity: int, num_layers: int, device: torch.device) -> None:
+    def __init__(self, lengths: Tensor, *, new_tokens: int, num_layers: int) -> None:
         self.layers = [self.Layer(self) for _ in range(num_layers)]
-        self.lengths = torch.zeros(batch, dtype=torch.long, device=device)
-        self.rows = torch.arange(batch, device=device)[:, None]
-        self.capacity = capacity
-        self._longest = 0  # upper bound of `lengths`, kept on the host so that no step waits for a device read
+        self.lengths = lengths
+        self.longest = int(lengths.max())
+        self.capacity = self.longest + new_tokens
+        self.used = 0
+        self._seen = self._slots_seen()
+
+    def _slots_seen(self) -> Tensor | None:
+        """Slots that a sampled token may see once they are written, [B, 1, 1, S]; None for all."""
+        if bool((self.lengths == self.longest).all()):
+            return None
+        slots = torch.arange(self.capacity, device=self.lengths.device)
+        return ((slots < self.lengths[:, None]) | (slots >= self.longest))[:, None, None]
 
     def start(self, num_tokens: int) -> Tensor:
-        """Begin a forward pass over num_tokens new tokens; their positions, [B, T].
+        """Begin a forward pass over the prompts, or over the next token of every row; their positions, [T] or [B, 1].
 
         Raises:
-            ValueError: the cache is too small for them.
+            ValueError: the pass is neither, or the cache is full.
         """
-        used = self._longest + num_tokens
-        if used > self.capacity:
-            raise ValueError(f"{used} tokens exceed the cache of {self.capacity}")
-        self.positions = self.lengths[:, None] + torch.arange(num_tokens, device=self.lengths.device)
-        slots = torch.arange(used, device=self.lengths.device)
-        self.visible = (slots <= self.positions[:, :, None])[:, None]
-        return self.positions
+        device, before = self.lengths.device, self.used
+        if num_tokens != (1 if before else self.longest) or before + num_tokens > self.capacity:
+            raise ValueError(f"{num_tokens} tokens after {before} in a cache of {self.capacity}")
+        self.used = before + num_tokens
+        if not before:
+            return torch.arange(num_tokens, device=device)
+        return self.lengths[:, None] + (before - self.longest)
 
-    def advance(self, counts: Tensor, longest: int) -> None:
-        """Keep `counts`, [B], of the tokens just written; `longest` bounds the new lengths."""
-        self.lengths = self.lengths + counts
-        self._longest = longest
+    def visible(self) -> Tensor | None:
+        """Which slots the tokens of this pass may see; None is causal for prompts, and all for one token."""
+        return None if self._seen is None or self.used == self.longest else self._seen[..., : self.used]
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some rows alone, given as numbers, which may repeat, or as a mask, [B]."""
         self.lengths = self.lengths[rows]
-        self.rows = torch.arange(len(self.lengths), device=self.rows.device)[:, None]
+        self._seen = self._slots_seen()
         for layer in self.layers:
             if layer.keys is not None and layer.values is not None:
                 layer.keys, layer.values = layer.keys[rows], layer.values[rows]

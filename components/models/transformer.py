@@ -26,15 +26,19 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None
         queries: [B, H, T, K].
         keys: [B, H, S, K].
         values: [B, H, S, K].
-        visible: True where a query may look, broadcastable to [B, H, T, S]; None is causal, with T = S.
+        visible: True where a query may look, broadcastable to [B, H, T, S]; None is causal, with T = S, and everywhere
+            for a single query.
     """
+    causal = visible is None and queries.shape[-2] > 1
     if queries.device.type != "cpu" or queries.dtype == torch.float32 or keys.shape[-2] >= FUSED_FROM:
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, is_causal=visible is None)
-    if visible is None:
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, is_causal=causal)
+    if causal:
         num_tokens = queries.shape[-2]
         visible = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=queries.device).tril()
     affinity = (queries / math.sqrt(queries.shape[-1])) @ keys.transpose(-1, -2)
-    return affinity.masked_fill(~visible, float("-inf")).softmax(dim=-1) @ values
+    if visible is not None:
+        affinity = affinity.masked_fill(~visible, float("-inf"))
+    return affinity.softmax(dim=-1) @ values
 
 
 class Attention(nn.Module):

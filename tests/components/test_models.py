@@ -175,6 +175,19 @@ def test_drawn_frequencies_are_the_probabilities():
     assert ((counts - expected) ** 2 / expected).sum() < 16.27  # chi-square, 3 degrees of freedom, p = 0.001
 
 
+@pytest.mark.parametrize("size", [5, 64, 300])  # less than a block of ids, one, and not a whole number of them
+def test_draws_invert_the_cumulative_distribution(size):
+    draws = np.random.default_rng(0)
+    logits, uniform = draws.normal(0, 3, (400, size)), draws.random(400)
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    cumulative = probabilities.cumsum(-1)
+    expected = (cumulative <= uniform[:, None]).sum(-1).clip(max=size - 1)
+    found = draw(torch.tensor(logits, dtype=torch.float32), torch.tensor(uniform, dtype=torch.float32)).numpy()
+    on_an_edge = np.abs(cumulative - uniform[:, None]).min(-1) < 1e-5  # rounding may fall to either side
+    assert on_an_edge.mean() < 0.05
+    np.testing.assert_array_equal(found[~on_an_edge], expected[~on_an_edge])
+
+
 def test_a_reply_depends_on_its_own_row_alone(model):
     prompts, uniform = [[1], [2, 3], [9, 8, 7, 6]], uniforms(3, 9, seed=(5,))
 

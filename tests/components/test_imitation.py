@@ -1,0 +1,36 @@
+"""Fine-tuning on chats: the loss does not depend on how rows are grouped."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from components.data.chat import EncodedChat
+from components.data.demonstrations import pad_rows
+from components.models.sizes import GPTConfig
+from components.models.transformer import GPT
+from components.stages import imitation
+from components.stages.imitation import ImitationModule
+from tests.components.alignment import make_stage
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    stage = make_stage(tmp_path)
+    lengths = torch.randint(3, 21, (13,)).tolist()
+    ids = [torch.randint(1, 31, (length,)).tolist() for length in lengths]
+    rows = pad_rows([EncodedChat(i, [place % 3 > 0 for place in range(len(i))]) for i in ids], pad_id=0, width=21)
+    model = GPT(GPTConfig(vocab_size=31, context_length=20, num_layers=2, width=16, num_heads=2))
+    return ImitationModule(stage, model, stage.params.sft, train=rows, validation=rows)
+
+
+def test_the_loss_of_groups_of_like_length_is_that_of_the_padded_batch(module):
+    ids, mask = module.train_rows.input_ids, module.train_rows.loss_mask
+    assert len(ids) > imitation.GROUP_ROWS
+    logits = module.network.logits(module.network(ids[:, :-1]))
+    plain = F.cross_entropy(logits[mask[:, 1:]], ids[:, 1:][mask[:, 1:]])
+    grouped = module.loss(ids, mask, mask[:, 1:].sum())
+    torch.testing.assert_close(grouped, plain)
+    weights = list(module.network.parameters())
+    torch.testing.assert_close(torch.autograd.grad(grouped, weights), torch.autograd.grad(plain, weights))
