@@ -1,0 +1,85 @@
+"""The benchmark suite: sides take turns in processes of their own, ratios are within a round, what breaks is named."""
+
+import json
+
+import pytest
+
+from benchmarks.absolute import flops_per_token
+from benchmarks.cases import Case, Goal
+from benchmarks.harness import Rates, Side, compete, ratio
+from benchmarks.report import Row, rows_of, table, write
+
+TINY = {"layers": 1, "width": 16, "heads": 2, "context": 16, "vocabulary": 50}
+GENERATION = TINY | {"batch": 2, "prompt": 3, "new": 4, "steps": 1, "precision": "32-true"}
+
+
+def rates(name, *values, trouble=""):
+    return Rates(Side(name, "module"), list(values), 0.5, trouble)
+
+
+def case(*goals, peers=("a", "b")):
+    return Case("name", "tokens/s", Side("ours", "o"), tuple(Side(p, "p") for p in peers), goals)
+
+
+def test_sides_run_in_turn_and_one_that_breaks_is_named_while_the_others_go_on(tmp_path):
+    able = Side("able", "ours_generate", GENERATION)
+    broken = Side("broken", "ours_generate", GENERATION | {"new": 99})  # more than the context holds
+    absent = Side("absent", "no_such_side", {})
+    results = compete([able, broken, absent], tmp_path, rounds=2)
+    assert len(results[0].rates) == 2 and min(results[0].rates) > 0 and results[0].peak_gib > 0
+    assert results[0].trouble == ""
+    assert "exceed the context of 16" in results[1].trouble and not results[1].rates
+    assert "no_such_side" in results[2].trouble
+
+
+def test_a_ratio_is_the_median_of_those_within_each_round():
+    middle, low, high = ratio(rates("ours", 10.0, 30.0, 20.0), rates("peer", 5.0, 10.0, 20.0))
+    assert (middle, low, high) == (2.0, 1.0, 3.0)
+
+
+def test_a_goal_is_held_against_the_fastest_setting_of_the_peer():
+    goal = Goal("peer at its best", ("a", "b"), 2.0)
+    (row,) = rows_of(case(goal), [rates("ours", 30.0, 30.0), rates("a", 10.0, 10.0), rates("b", 20.0, 20.0)])
+    assert row.ratio == 1.5 and row.theirs == 20.0 and row.met is False and "(b)" in row.peer
+    (row,) = rows_of(case(goal), [rates("ours", 30.0), rates("a", 10.0), rates("b", trouble="no bf16 here")])
+    assert row.ratio == 3.0 and row.met is True and "no bf16 here" in row.trouble
+    assert "met; b: no bf16 here" in table([row])
+
+
+def test_a_broken_side_of_ours_is_no_verdict():
+    (row,) = rows_of(case(Goal("peer", ("a",), 2.0)), [rates("ours", trouble="boom"), rates("a", 1.0)])
+    assert row.met is None and row.ours is None and "broken: ours: boom" in table([row])
+
+
+def test_results_are_written_as_json_table_and_plot(tmp_path):
+    row = Row("x", "tokens/s", 30.0, ">= 2 x peer", False, "peer (a)", 20.0, 1.5, (1.4, 1.6))
+    alone = Row("y", "s", None, "<= 4 s", None, note="no peer given")
+    write([row, alone], {"cores": 2}, tmp_path)
+    content = json.loads((tmp_path / "latest.json").read_text())
+    assert content["machine"] == {"cores": 2} and content["rows"][0]["ratio"] == 1.5
+    assert (
+        "| x | 30 tokens/s | peer (a): 20 | 1.50 (1.40 to 1.60) | >= 2 x peer | **missed** |"
+        in (tmp_path / "latest.md").read_text()
+    )
+    assert (tmp_path / "latest.png").stat().st_size > 1000
+
+
+def test_operations_of_a_token_by_hand():
+    """One layer, width 2, context 3, vocabulary 5: 12 * 4 + 5 * 2 = 58 weights; attention 12 * 3 * 2."""
+    assert flops_per_token({"layers": 1, "width": 2, "context": 3}, 5) == 6 * 58 + 72
+
+
+@pytest.mark.slow
+def test_the_trainer_that_is_timed_is_the_stages_own(tmp_path, monkeypatch):
+    """A round of the real pretraining side on the real workload's shape, tiny."""
+    from benchmarks import workload  # noqa: PLC0415 (it builds the default corpus)
+
+    monkeypatch.chdir(tmp_path)
+    workload.build(tmp_path)
+    options = {"layers": 1, "width": 16, "heads": 2, "context": 128, "batch": 2, "steps": 2}
+    sides = [Side("ours", "ours_pretrain", options), Side("sft", "ours_sft", options)]
+    sides.append(Side("reward", "ours_reward", options | {"replies": 4, "prompts": 2}))
+    episodes = {"context": 64, "batch": 8, "prompt": 8, "reply": 8, "inner_epochs": 1, "prompts": 16}
+    sides.append(Side("ppo", "ours_ppo", options | episodes))
+    for result in compete(sides, tmp_path, rounds=1):
+        assert result.trouble == "" and result.rates[0] > 0, result
