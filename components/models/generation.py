@@ -45,7 +45,7 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     torch.multinomial would draw V numbers a row, which was 40 % of sampling time on a CPU, and a sum over the whole
     vocabulary cannot use its vector units: the id's block of `BLOCK` ids is found first, then the id in it.
     """
-    mass = F.pad(logits.softmax(dim=-1), (0, -logits.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    mass = F.pad(logits.softmax(dim=-1), (0, -logits.shape[-1] % BLOCK)).view(len(logits), -1, BLOCK)
     block, before = _invert(mass.sum(dim=-1), uniform)
     inside = mass[torch.arange(len(mass), device=mass.device), block]
     place, _ = _invert(inside, before / inside.sum(dim=-1))

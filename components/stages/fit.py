@@ -136,7 +136,7 @@ class SupervisedModule(TrainingModule):
         self.optimizer_params = optimizer
 
     def configure_optimizers(self) -> list[TorchOptimizer]:
-        return build_optimizers(self.network, self.optimizer_params, self.precision)
+        return build_optimizers(self.network, self.optimizer_params)
 
     def minimise(self, loss: Tensor) -> float:
         """Update the network; the gradient norm before clipping."""

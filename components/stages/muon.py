@@ -1,7 +1,7 @@
 """Muon: momentum whose update is made orthogonal (K. Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
 `torch.optim.Muon` does the same, one matrix at a time and in bf16 whatever the processor: on a CPU without bf16 that
-took 900 of a step's 1400 ms. Here matrices of one shape are orthogonalised together, in the type that is asked for.
+took 900 of a step's 1400 ms. Here matrices of one shape are orthogonalised together, in fp32, with half the operations.
 """
 
 from collections import defaultdict
@@ -16,20 +16,29 @@ STEPS = 5
 EPSILON = 1e-7
 
 
-def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Nearly the orthogonal factor of each of N matrices, [N, M, K], by five Newton-Schulz steps in a type.
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Nearly the orthogonal factor of each of N matrices, [N, M, K], by five Newton-Schulz steps.
 
     The quintic's coefficients send singular values into about [0.7, 1.2] rather than to 1, which is as good and faster.
+
+    A step multiplies X by Q = a + b G + c G^2 with G = X X'. All are polynomials of the first G, so only squares as
+    wide as the shorter side are multiplied: G becomes Q^2 G, and X is met again at the end, by the product of the Qs.
     """
     a, b, c = COEFFICIENTS
     with torch.autocast(matrices.device.type, enabled=False):  # else the trainer's would decide
-        x = matrices.to(dtype)
+        x = matrices.float()
         tall = x.shape[-2] > x.shape[-1]
         x = x.mT if tall else x
         x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=EPSILON)
-        for _ in range(STEPS):
-            gram = x @ x.mT
-            x = a * x + (b * gram + c * gram @ gram) @ x
+        gram = x @ x.mT
+        product: Tensor | None = None
+        for step in range(STEPS):
+            q = b * gram + c * gram @ gram
+            q.diagonal(dim1=-2, dim2=-1).add_(a)
+            product = q if product is None else q @ product
+            if step + 1 < STEPS:
+                gram = q @ (q @ gram)
+        x = product @ x
         return (x.mT if tall else x).to(matrices.dtype)
 
 
@@ -47,10 +56,8 @@ class Muon(Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.dtype = dtype  # of the orthogonalisation
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -61,9 +68,7 @@ class Muon(Optimizer):
                 if parameter.grad is not None:
                     shapes[parameter.shape].append(parameter)
             for shape, parameters in shapes.items():
-                updates = orthogonalize(
-                    torch.stack([self._momentum(p, group["momentum"]) for p in parameters]), self.dtype
-                )
+                updates = orthogonalize(torch.stack([self._momentum(p, group["momentum"]) for p in parameters]))
                 rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(rate * update)

@@ -16,11 +16,11 @@ ADAM_EPSILON = 1e-5
 ADAM_BETAS = (0.9, 0.95)  # GPT-3 (arXiv:2005.14165, appendix B)
 
 
-def build_optimizers(model: nn.Module, params: Optimizer, precision: str) -> list[TorchOptimizer]:
+def build_optimizers(model: nn.Module, params: Optimizer) -> list[TorchOptimizer]:
     """AdamW for every weight, or Muon for the blocks' matrices and AdamW for embeddings, adapters, gains and biases.
 
     Weight decay acts on matrices alone (GPT, section 4.1: not on bias or gain weights). An adapter's two factors are no
-    matrices to Muon: orthogonal steps of its rates would move their product far. `precision` is a resolved one.
+    matrices to Muon: orthogonal steps of its rates would move their product far.
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     matrices = [weight for name, weight in named if weight.ndim == 2 and _is_matrix(name)]
@@ -34,8 +34,7 @@ def build_optimizers(model: nn.Module, params: Optimizer, precision: str) -> lis
         return [adam]
     if not matrices:  # all are frozen, and adapters train
         return [adam]
-    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
-    muon = Muon(matrices, lr=params.matrix_learning_rate, weight_decay=params.weight_decay, dtype=dtype)
+    muon = Muon(matrices, lr=params.matrix_learning_rate, weight_decay=params.weight_decay)
     return [muon, adam]
 
 

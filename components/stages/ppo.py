@@ -84,10 +84,10 @@ class PpoModule(TrainingModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         params = self.stage.params.ppo
-        optimizers = build_optimizers(self.policy, params.policy, self.precision)
+        optimizers = build_optimizers(self.policy, params.policy)
         self.policy_optimizers = len(optimizers)
         if self.value is not None and isinstance(params.algorithm, ActorCritic):
-            optimizers += build_optimizers(self.value, params.algorithm.value, self.precision)
+            optimizers += build_optimizers(self.value, params.algorithm.value)
         return optimizers
 
     def on_fit_start(self) -> None:

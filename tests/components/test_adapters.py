@@ -90,7 +90,7 @@ def test_tokens_never_seen_before_can_be_learned(trunk):
 
 def test_muon_leaves_adapters_to_adamw(trunk):
     muon = Optimizer(**{**steady(0.1), "name": "muon", "matrix_learning_rate": 0.1})
-    (adam,) = build_optimizers(trainable(trunk, LORA), muon, "32-true")
+    (adam,) = build_optimizers(trainable(trunk, LORA), muon)
     assert isinstance(adam, torch.optim.AdamW)
     assert len([p for group in adam.param_groups for p in group["params"]]) == 2 * 4 * 2
 

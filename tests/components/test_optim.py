@@ -18,6 +18,20 @@ def test_updates_are_nearly_orthogonal(shape):
     assert values.min() > 0.6 and values.max() < 1.3
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (64, 16), (16, 64)])
+def test_orthogonalising_is_the_published_iteration_in_float64(shape):
+    """Singular values from 1 down to 1e-5: the products of Gram matrices must not lose the small ones."""
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    matrix = u * torch.logspace(0, -5, 16, dtype=torch.float64) @ v
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    found = orthogonalize(matrix[None].float())[0].double()
+    assert (found - x).norm() < 1e-3 * x.norm()
+
+
 def test_muon_agrees_with_torchs_to_the_precision_of_its_bf16():
     torch.manual_seed(0)
     shapes = [(16, 16), (48, 16), (16, 64), (16, 16)]
