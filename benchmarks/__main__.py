@@ -55,7 +55,8 @@ def _compare(found: list[cases.Case]) -> list[Row]:
     rows = []
     for case in found:
         print(f"{case.name} ...", flush=True)
-        new = report.rows_of(case, compete((case.ours, *case.peers), WORK, rounds=case.rounds))
+        alone = [goal.settings[0] for goal in case.goals if len(goal.settings) == 1]
+        new = report.rows_of(case, compete((case.ours, *case.peers), WORK, rounds=case.rounds, always=alone))
         print(report.table(new), flush=True)
         rows += new
     return rows

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+FAR_BEHIND = 0.7  # of the fastest
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,14 @@ class Side:
 
 @dataclass
 class Rates:
-    """What the rounds of one side gave, in the case's unit; the memory it took at most; why it broke, if it did."""
+    """What the rounds of one side gave, in the case's unit; the memory it took at most; why it broke, if it did.
+
+    `trial` is the rate of the round that warmed it up; a side without `rates` went no further.
+    """
 
     side: Side
     rates: list[float] = field(default_factory=list)
+    trial: float = 0.0
     peak_gib: float = 0.0
     trouble: str = ""
 
@@ -47,7 +52,7 @@ class Contestant:
 
     def __init__(self, side: Side, folder: Path) -> None:
         self.result = Rates(side)
-        self.log = folder / f"{side.module}-{os.getpid()}.log"
+        self.log = folder / f"{side.module} {side.name}.log"
         command = [sys.executable, "-m", "benchmarks.worker", side.module, str(folder), json.dumps(dict(side.options))]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -55,17 +60,20 @@ class Contestant:
             )
         self._answer()
 
-    def round(self, *, counts: bool) -> None:
-        """Run one round and keep its rate if it counts."""
+    def round(self, *, trial: bool = False) -> None:
+        """Run one round and keep its rate."""
         assert self.process.stdin is not None
         if self.result.trouble:
             return
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         answer = self._answer()
+        if answer and trial:
+            self.result.trial = answer["rate"]
+        elif answer:
+            self.result.rates.append(answer["rate"])
         if answer:
             self.result.peak_gib = answer["peak_gib"]
-            self.result.rates += [answer["rate"]] if counts else []
 
     def _answer(self) -> dict[str, Any] | None:
         assert self.process.stdout is not None
@@ -98,18 +106,30 @@ def environment() -> dict[str, str]:
     }
 
 
-def compete(sides: Sequence[Side], folder: Path, *, rounds: int, warm_up: bool = True) -> list[Rates]:
+def compete(
+    sides: Sequence[Side], folder: Path, *, rounds: int, warm_up: bool = True, always: Sequence[str] = ()
+) -> list[Rates]:
     """Run every side's rounds in turn; before them one of each that warms up and does not count.
 
-    A side that breaks is left out from then on, its trouble noted, and the others go on.
+    A side that breaks is left out from then on, its trouble noted, and the others go on. So is one that the warm-up
+    shows to be far behind another but the first, which is ours: it will not be the peer's best; those named in `always`
+    go on nevertheless.
     """
     contestants: list[Contestant] = []
     try:
         for side in sides:
             contestants.append(Contestant(side, folder))
-        for counts in [False] * warm_up + [True] * rounds:
-            for contestant in contestants:
-                contestant.round(counts=counts)
+        for contestant in contestants if warm_up else ():
+            contestant.round(trial=True)
+        best = max((contestant.result.trial for contestant in contestants[1:]), default=0.0)
+        going = [
+            contestant
+            for place, contestant in enumerate(contestants)
+            if not place or contestant.result.trial >= FAR_BEHIND * best or contestant.result.side.name in always
+        ]
+        for _ in range(rounds):
+            for contestant in going:
+                contestant.round()
     finally:
         for contestant in contestants:
             contestant.close()

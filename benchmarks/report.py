@@ -43,7 +43,7 @@ def rows_of(case: Case, results: Sequence[Rates]) -> list[Row]:
 def _row(case: Case, goal: Goal, ours: Rates, peers: Mapping[str, Rates]) -> Row:
     wanted = f">= {goal.minimum:g} x {goal.against}"
     broken = [f"{r.side.name}: {r.trouble}" for r in (ours, *(peers[name] for name in goal.settings)) if r.trouble]
-    able = [peers[name] for name in goal.settings if not peers[name].trouble]
+    able = [peers[name] for name in goal.settings if peers[name].rates and not peers[name].trouble]
     if ours.trouble or not able:
         return Row(case.name, case.unit, None, wanted, None, goal.against, trouble="; ".join(broken))
     best = max(able, key=lambda result: result.median)

@@ -14,7 +14,7 @@ GENERATION = TINY | {"batch": 2, "prompt": 3, "new": 4, "steps": 1, "precision":
 
 
 def rates(name, *values, trouble=""):
-    return Rates(Side(name, "module"), list(values), 0.5, trouble)
+    return Rates(Side(name, "module"), list(values), trouble=trouble)
 
 
 def case(*goals, peers=("a", "b")):
@@ -30,6 +30,15 @@ def test_sides_run_in_turn_and_one_that_breaks_is_named_while_the_others_go_on(t
     assert results[0].trouble == ""
     assert "exceed the context of 16" in results[1].trouble and not results[1].rates
     assert "no_such_side" in results[2].trouble
+
+
+def test_a_setting_far_behind_another_is_left_out_unless_it_is_asked_for(tmp_path):
+    fast = GENERATION | {"batch": 64}
+    sides = [Side("ours", "ours_generate", GENERATION), Side("slow", "ours_generate", GENERATION)]
+    sides += [Side("asked for", "ours_generate", GENERATION), Side("fast", "ours_generate", fast)]
+    results = compete(sides, tmp_path, rounds=1, always=("asked for",))
+    assert [len(result.rates) for result in results] == [1, 0, 1, 1]
+    assert results[1].trial < results[3].trial
 
 
 def test_a_ratio_is_the_median_of_those_within_each_round():
