@@ -18,7 +18,6 @@ from components import params as parameters
 from components import schema
 from components.data.digests import folder_md5, recorded_md5
 from components.data.records import PROBLEM_LIMIT, RecordError, reason
-from components.data.sources import KINDS, SourceError, read_source
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +40,8 @@ def build(params: schema.Params, folder: Path, *, downloads: Path) -> dict[str, 
         SourceError: the source cannot be read.
         RecordError: records break their schema; all are listed, up to a limit.
     """
+    from components.data.sources import SourceError  # noqa: PLC0415 (pandas: a second that unchanged data need not cost)
+
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -66,6 +67,8 @@ def is_from_source(params: schema.Params, folder: Path) -> bool:
 
 
 def _write(params: schema.Params, folder: Path, downloads: Path) -> dict[str, int]:
+    from components.data.sources import KINDS, read_source  # noqa: PLC0415 (as in build)
+
     adapters: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
     counts: dict[str, int] = {}
     problems: list[str] = []
@@ -111,15 +114,23 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s", stream=sys.stdout)
     try:
         params = parameters.load()
-        present = is_from_source(params, DATA)
-        counts = {} if present else build(params, DATA, downloads=Path(".lineage/downloads"))
-        digest = verify(DATA, POINTER)
-    except (parameters.ParamsError, SourceError, RecordError, DigestError) as error:
+        if is_from_source(params, DATA):
+            logger.info("unchanged: %s", verify(DATA, POINTER))
+        else:
+            _build(params)
+    except (parameters.ParamsError, RecordError, DigestError) as error:
         raise SystemExit(f"ingest: {error}") from None
-    if present:
-        logger.info("unchanged: %s", digest)
-    else:
-        logger.info("built %s: %s", digest, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+
+
+def _build(params: schema.Params) -> None:
+    from components.data.sources import SourceError  # noqa: PLC0415 (as in build)
+
+    try:
+        counts = build(params, DATA, downloads=Path(".lineage/downloads"))
+    except SourceError as error:
+        raise SystemExit(f"ingest: {error}") from None
+    digest = verify(DATA, POINTER)
+    logger.info("built %s: %s", digest, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
 
 
 if __name__ == "__main__":
