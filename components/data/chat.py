@@ -68,12 +68,20 @@ class ChatTokenizer:
         ids: list[int] = []
         mask: list[bool] = []
         for message in messages:
-            text = self.encode_text(message["content"])
-            spoken = message["role"] == "assistant"
-            tail = [self.end] if spoken else []
-            ids += [self.role_ids[message["role"]], *text, *tail]
-            mask += [False] + [spoken] * (len(text) + len(tail))
+            turn = self._framed(message["role"], self.encode_text(message["content"]))
+            ids += turn
+            mask += [False] + [message["role"] == "assistant"] * (len(turn) - 1)
         return EncodedChat(ids, mask)
+
+    def _framed(self, role: str, text: list[int]) -> list[int]:
+        """The ids of a message whose text has these."""
+        return [self.role_ids[role], *text, *([self.end] if role == "assistant" else [])]
+
+    def remember(self, messages: Messages) -> None:
+        """Encode messages together, over all cores, for the prompts that will be made of them."""
+        keys = list(dict.fromkeys((message["role"], message["content"]) for message in messages))
+        encodings = self.tokenizer.encode_batch_fast([content for _, content in keys])
+        self._turns = {key: self._framed(key[0], e.ids) for key, e in zip(keys, encodings, strict=True)}
 
     def _turn_ids(self, role: str, content: str) -> list[int]:
         """Ids of one message; kept, since every place where the assistant answers sees the turns before it again."""

@@ -11,6 +11,7 @@ from components.data.digests import hash_fraction
 from components.data.records import Prompt, as_chat, as_message
 
 USES = ("evaluate", "ppo", "compare")  # in order of claim: a prompt found in two uses stays with the first
+ENCODED_TOGETHER = 200  # conversations
 
 
 class PromptPool:
@@ -26,7 +27,12 @@ class PromptPool:
 
     def add(self, frame: pd.DataFrame) -> None:
         """Take in conversations: a frame with columns id, messages and role (`demonstrations` or a use)."""
-        for name, messages, role in zip(frame["id"], frame["messages"], frame["role"], strict=True):
+        for number, (name, messages, role) in enumerate(
+            zip(frame["id"], frame["messages"], frame["role"], strict=True)
+        ):
+            if number % ENCODED_TOGETHER == 0:
+                part = frame["messages"].iloc[number : number + ENCODED_TOGETHER]
+                self.tokenizer.remember([message for conversation in part for message in conversation])
             if role == "demonstrations":
                 self.demonstrated.update(digest for _, digest in self._cuts(messages))
             else:

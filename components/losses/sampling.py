@@ -22,6 +22,11 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
 
+    @property
+    def cuts(self) -> bool:
+        """Whether there may be tokens that are never drawn."""
+        return self.top_k > 0 or self.top_p < 1
+
 
 def candidates(logits: Tensor, sampling: Sampling) -> Tensor | None:
     """True for the tokens that may be drawn, [..., V], given logits, [..., V]; None where all may.

@@ -214,7 +214,7 @@ def _alignment_figures(
         part = slice(start, start + params.evaluate.batch_size)
         batch = pack([prompt.ids for prompt in prompts[part]], replies[part], pad_id=tokenizer.pad)
         with autocast(params.compute.precision, "cpu"):
-            kept = candidates(response_logits(models[aligned], batch), sampling)
+            kept = candidates(response_logits(models[aligned], batch), sampling) if sampling.cuts else None
             if kept is not None:
                 kept = kept.scatter(-1, batch.response_ids[..., None], True)
             own, reference = (response_logprobs(models[name], batch, sampling, kept) for name in (aligned, "sft"))

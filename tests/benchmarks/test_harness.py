@@ -90,5 +90,5 @@ def test_the_trainer_that_is_timed_is_the_stages_own(tmp_path, monkeypatch):
     sides.append(Side("reward", "ours_reward", options | {"replies": 4, "prompts": 2}))
     episodes = {"context": 64, "batch": 8, "prompt": 8, "reply": 8, "inner_epochs": 1, "prompts": 16}
     sides.append(Side("ppo", "ours_ppo", options | episodes))
-    for result in compete(sides, tmp_path, rounds=1):
+    for result in compete(sides, tmp_path, rounds=1, always=("sft", "reward", "ppo")):
         assert result.trouble == "" and result.rates[0] > 0, result

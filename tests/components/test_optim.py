@@ -85,9 +85,8 @@ def test_auto_precision_is_bf16_only_where_that_pays(monkeypatch, pays, expected
     [({}, (1.0, 0.1), False), ({"avx512_bf16": True}, (1.0, 1.8), False), ({"avx512_bf16": True}, (1.0, 0.4), True)],
 )
 def test_bf16_pays_where_the_processor_has_it_and_is_faster_in_it(monkeypatch, flags, seconds, expected):
-    trial = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
-    monkeypatch.setattr(precision, "_product_seconds", trial.__getitem__)
+    monkeypatch.setattr(precision, "_product_seconds", lambda fp32, bf16: seconds)
     precision.bf16_pays.cache_clear()
     assert precision.bf16_pays("cpu") is expected
     precision.bf16_pays.cache_clear()
