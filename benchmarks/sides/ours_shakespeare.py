@@ -19,7 +19,7 @@ from components.stages.fit import fit
 from components.stages.pretrain import TOKENS, PretrainModule
 
 TRAIN_SHARE = 0.9
-SIZE, CONTEXT, BATCH = "4x256x4", 256, 8
+SIZE, CONTEXT, BATCH = "4x192x3", 256, 16
 TRIAL_STEPS = 12
 RESERVE = 0.97  # of the time that is left after the trial steps: a step may take longer later
 logger = logging.getLogger(__name__)
@@ -65,13 +65,13 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
 def _optimizer() -> dict[str, Any]:
     return {
         "name": "muon",
-        "learning_rate": 0.003,
-        "matrix_learning_rate": 0.02,
+        "learning_rate": 0.006,
+        "matrix_learning_rate": 0.014,
         "weight_decay": 0.0,
         "gradient_clip": 1.0,
         "warmup_steps": 20,
         "decay": "linear",
-        "decay_fraction": 0.6,
+        "decay_fraction": 0.8,
         "final_fraction": 0.0,
     }
 
