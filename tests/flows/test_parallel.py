@@ -10,7 +10,10 @@ from tests.components.alignment import actor_critic, steady
 from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
-RATE = 1e-3  # a thousand times the tolerance
+RATE = 1e-3  # the length of a step; the tolerance is a five-hundredth of it
+# Gradients are added up in another order. Adam divides one near its epsilon, 1e-5, by little more than itself: an error of
+# 1e-8 there moves a weight by a thousandth of a step.
+TOLERANCE = 2e-6
 ONE_UPDATE = {
     "pretrain__max_steps": 1, "sft__max_steps": 1, "dpo__max_steps": 1, "reward__epochs": 1,
     "reward__prompts_per_batch": 1000,
@@ -56,7 +59,7 @@ def test_two_processes_make_the_update_of_one(repository, case):
     repository.set(compute__devices=2, compute__strategy="ddp_find_unused_parameters_true")
     together = run(repository, stage)
     for name, weight in alone[0].items():
-        torch.testing.assert_close(together[0][name], weight, atol=1e-6, rtol=0)
+        torch.testing.assert_close(together[0][name], weight, atol=TOLERANCE, rtol=0)
     assert alone[1].keys() == together[1].keys()
     for name, figure in alone[1].items():
         if name != "rollout/distinct_2":  # counted within a process
