@@ -11,8 +11,8 @@ from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
 RATE = 1e-3  # the length of a step; the tolerance is a five-hundredth of it
-# Gradients are added up in another order. Adam divides one near its epsilon, 1e-5, by little more than itself: an error of
-# 1e-8 there moves a weight by a thousandth of a step.
+# Gradients are added up in another order. Adam divides one near its epsilon, 1e-5, by little more than itself: an error
+# of 1e-8 there moves a weight by a thousandth of a step.
 TOLERANCE = 2e-6
 ONE_UPDATE = {
     "pretrain__max_steps": 1, "sft__max_steps": 1, "dpo__max_steps": 1, "reward__epochs": 1,
