@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 
 logger = logging.getLogger(__name__)
-TRIAL_WIDTH, TRIALS = 512, 20
+TRIAL_WIDTH, TRIALS = 512, 10
 CLEARLY = 0.8  # of the time in fp32
 CPU_BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # names in torch.cpu.get_capabilities, x86 and ARM
 
@@ -30,17 +30,22 @@ def bf16_pays(device_type: str) -> bool:
 
 @torch.no_grad()
 def _product_seconds(*dtypes: torch.dtype) -> list[float]:
-    """The shortest of some trials of a matrix product in each type: a busy neighbour only ever makes one longer.
+    """The shortest of some trials of a matrix product in each type, in seconds of this thread on a processor.
 
-    The types take turns, so that none has all its trials while the neighbour is busy.
+    One thread and its own time: with several, a busy neighbour decides who waits for whom, and once decided the type.
     """
     matrices = [torch.ones(TRIAL_WIDTH, TRIAL_WIDTH, dtype=dtype) for dtype in dtypes]
     shortest = [float("inf")] * len(dtypes)
-    for _ in range(TRIALS):
-        for place, matrix in enumerate(matrices):
-            started = time.perf_counter()
-            matrix @ matrix
-            shortest[place] = min(shortest[place], time.perf_counter() - started)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(TRIALS):
+            for place, matrix in enumerate(matrices):
+                started = time.thread_time()
+                matrix @ matrix
+                shortest[place] = min(shortest[place], time.thread_time() - started)
+    finally:
+        torch.set_num_threads(threads)
     return shortest
 
 
