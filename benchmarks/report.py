@@ -32,6 +32,16 @@ class Row:
     spread: tuple[float, float] | None = None
     trouble: str = ""
     note: str = ""
+    group: str = ""
+
+
+def kept(folder: Path, processor: str, groups: Sequence[str]) -> list[Row]:
+    """Rows of an earlier report of the same processor whose groups are not among those given."""
+    path = folder / "latest.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {"machine": {}, "rows": []}
+    if earlier["machine"].get("processor") != processor:
+        return []
+    return [Row(**row) for row in earlier["rows"] if row["group"] not in groups]
 
 
 def rows_of(case: Case, results: Sequence[Rates]) -> list[Row]:

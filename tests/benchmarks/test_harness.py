@@ -7,7 +7,7 @@ import pytest
 from benchmarks.absolute import flops_per_token
 from benchmarks.cases import Case, Goal
 from benchmarks.harness import Rates, Side, compete, ratio
-from benchmarks.report import Row, rows_of, table, write
+from benchmarks.report import Row, kept, rows_of, table, write
 
 TINY = {"layers": 1, "width": 16, "heads": 2, "context": 16, "vocabulary": 50}
 GENERATION = TINY | {"batch": 2, "prompt": 3, "new": 4, "steps": 1, "precision": "32-true"}
@@ -71,6 +71,13 @@ def test_results_are_written_as_json_table_and_plot(tmp_path):
         in (tmp_path / "latest.md").read_text()
     )
     assert (tmp_path / "latest.png").stat().st_size > 1000
+
+
+def test_groups_that_are_not_run_again_keep_their_rows_on_the_same_processor(tmp_path):
+    rows = [Row(name, "s", 1.0, "<= 4 s", True, spread=(1.0, 2.0), group=name) for name in ("a", "b")]
+    write(rows, {"processor": "this"}, tmp_path)
+    assert [row.name for row in kept(tmp_path, "this", ["b"])] == ["a"]
+    assert kept(tmp_path, "another", ["b"]) == kept(tmp_path / "none", "this", []) == []
 
 
 def test_operations_of_a_token_by_hand():
