@@ -44,7 +44,7 @@ test: $(DEVELOP) ## Lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
 
-bench: $(BENCH) ## Our road beside its peers on this machine (NANOGPT=checkout SHAKESPEARE=input.txt ARGS='--only tuning')
+bench: $(BENCH) ## Our road beside its peers on this machine (NANOGPT=checkout SHAKESPEARE=input.txt ARGS='--only ppo')
 	$(BIN)/python -m benchmarks $(if $(NANOGPT),--nanogpt $(NANOGPT)) $(if $(SHAKESPEARE),--shakespeare $(SHAKESPEARE)) $(ARGS)
 
 chaos: $(DEVELOP) ## Kill every training stage at random moments; what it makes must stay the same (ARGS='--kills 40')

@@ -82,7 +82,9 @@ def _preparation(_: argparse.Namespace) -> list[Row]:
 GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "pretraining": _pretraining,
     "shakespeare": lambda arguments: absolute.shakespeare(WORK, arguments.shakespeare),
-    "tuning": lambda _: _compare(cases.tuning()),
+    "sft": lambda _: _compare(cases.fine_tuning()),
+    "reward": lambda _: _compare(cases.reward_model()),
+    "ppo": lambda _: _compare(cases.ppo()),
     "generation": lambda _: _compare(cases.generation()),
     "preparation": _preparation,
     "overhead": lambda _: overhead.rows(),

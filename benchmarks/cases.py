@@ -13,6 +13,7 @@ PRETRAIN_SIZES: Mapping[str, Mapping[str, int]] = {
     "6x384, T 256, B 16": {"layers": 6, "width": 384, "heads": 6, "context": 256, "batch": 16},
 }
 TUNED: Mapping[str, int] = {"layers": 4, "width": 256, "heads": 4, "context": 128}
+BOTH: Mapping[str, Mapping[str, str]] = {precision: {"precision": precision} for precision in ("fp32", "bf16")}
 SMALL_TEXT, LARGE_TEXT = 10, 1000  # megabytes
 
 
@@ -62,53 +63,50 @@ def pretraining(checkout: Path | None) -> list[Case]:
     return cases
 
 
-def tuning() -> list[Case]:
-    """SFT, reward model and PPO, against TRL 1.9.0."""
-    options = {**TUNED, "vocab": VOCABULARY, "steps": 4}
+def fine_tuning() -> list[Case]:
+    """SFT on ragged chats, against TRL's SFTTrainer."""
     packings = {
         f"{precision} {'packed' if packing else 'padded'}": {"precision": precision, "packing": packing}
         for precision in ("fp32", "bf16")
         for packing in (False, True)
     }
-    both = {precision: {"precision": precision} for precision in ("fp32", "bf16")}
-    batch = options | {"batch": 32}
-    sft = Case(
-        "SFT, ragged chats", "real tokens/s", Side("ours", "ours_sft", batch), _settings("trl_sft", batch, packings),
-        (Goal("TRL at its best", tuple(packings), 2.0),),
-    )  # fmt: skip
-    cases = [sft]
+    options = {**TUNED, "vocab": VOCABULARY, "steps": 4, "batch": 32}
+    goals = (Goal("TRL at its best", tuple(packings), 2.0),)
+    ours = Side("ours", "ours_sft", options)
+    return [Case("SFT, ragged chats", "real tokens/s", ours, _settings("trl_sft", options, packings), goals)]
+
+
+def reward_model() -> list[Case]:
+    """Rankings of K replies, against TRL's RewardTrainer."""
+    cases = []
     for replies, minimum in ((4, 2.0), (9, 4.0)):
-        mine = options | {"replies": replies, "prompts": 8}
+        options = {**TUNED, "vocab": VOCABULARY, "steps": 4, "replies": replies}
+        ours = Side("ours", "ours_reward", options | {"prompts": 8})
         # A step of theirs is as many pairs as ours at K = 4; at K = 9 so many would only be slower for the padding.
-        theirs = options | {"replies": replies, "batch": 48}
-        cases.append(
-            Case(
-                f"reward model, K = {replies}", "pairs/s", Side("ours", "ours_reward", mine),
-                _settings("trl_reward", theirs, both), (Goal("TRL at its best", tuple(both), minimum),),
-            )
-        )  # fmt: skip
-    episodes = {**TUNED, "vocab": 2048, "prompt": 16, "reply": 48, "batch": 64, "inner_epochs": 4, "prompts": 512}
-    episodes["steps"] = 2
-    cases.append(
-        Case(
-            "PPO", "episodes/s", Side("ours", "ours_ppo", episodes), _settings("trl_ppo", episodes, both),
-            (Goal("TRL at its best", tuple(both), 3.0),),
-        )
-    )  # fmt: skip
+        theirs = _settings("trl_reward", options | {"batch": 48}, BOTH)
+        goals = (Goal("TRL at its best", tuple(BOTH), minimum),)
+        cases.append(Case(f"reward model, K = {replies}", "pairs/s", ours, theirs, goals))
     return cases
+
+
+def ppo() -> list[Case]:
+    """Rollout and update of 64 episodes, against TRL 1.9.0's experimental PPOTrainer."""
+    options = {**TUNED, "vocab": 2048, "prompt": 16, "reply": 48, "batch": 64, "inner_epochs": 4, "prompts": 512}
+    options["steps"] = 2
+    goals = (Goal("TRL at its best", tuple(BOTH), 3.0),)
+    return [Case("PPO", "episodes/s", Side("ours", "ours_ppo", options), _settings("trl_ppo", options, BOTH), goals)]
 
 
 def generation() -> list[Case]:
     """One prompt and 64 at a time, against `transformers.generate` with its cache."""
-    both = {precision: {"precision": precision} for precision in ("fp32", "bf16")}
     cases = []
     for batch, steps, minimum in ((1, 4, 3.0), (64, 2, 5.0)):
         options = {**TUNED, "vocabulary": VOCABULARY, "batch": batch, "prompt": 16, "new": 48, "steps": steps}
         cases.append(
             Case(
                 f"generation, batch {batch}", "new tokens/s", Side("ours", "ours_generate", options),
-                _settings("transformers_generate", options, both),
-                (Goal("transformers.generate at its best", tuple(both), minimum),),
+                _settings("transformers_generate", options, BOTH),
+                (Goal("transformers.generate at its best", tuple(BOTH), minimum),),
             )
         )  # fmt: skip
     return cases
