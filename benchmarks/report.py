@@ -68,13 +68,17 @@ def table(rows: Sequence[Row]) -> str:
     """The report as a Markdown table."""
     lines = ["| what | ours | peer | ratio (spread) | goal | |", "|---|---|---|---|---|---|"]
     for row in rows:
-        ours = "" if row.ours is None else f"{row.ours:,.4g} {row.unit}"
-        theirs = row.peer if row.theirs is None else f"{row.peer}: {row.theirs:,.4g}"
+        ours = "" if row.ours is None else f"{_number(row.ours)} {row.unit}"
+        theirs = row.peer if row.theirs is None else f"{row.peer}: {_number(row.theirs)}"
         ratios = ""
         if row.ratio is not None and row.spread is not None:
             ratios = f"{row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})"
         lines.append(f"| {row.name} | {ours} | {theirs} | {ratios} | {row.goal} | {_verdict(row)} |")
     return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _verdict(row: Row) -> str:
