@@ -59,7 +59,8 @@ def test_two_processes_make_the_update_of_one(repository, case):
     repository.set(compute__devices=2, compute__strategy="ddp_find_unused_parameters_true")
     together = run(repository, stage)
     for name, weight in alone[0].items():
-        torch.testing.assert_close(together[0][name], weight, atol=TOLERANCE, rtol=0)
+        relative = 1e-5 if name == "head.bias" else 0.0  # no weight: set to a mean of scores after training
+        torch.testing.assert_close(together[0][name], weight, atol=TOLERANCE, rtol=relative)
     assert alone[1].keys() == together[1].keys()
     for name, figure in alone[1].items():
         if name != "rollout/distinct_2":  # counted within a process
