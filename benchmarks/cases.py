@@ -70,7 +70,7 @@ def fine_tuning() -> list[Case]:
         for precision in ("fp32", "bf16")
         for packing in (False, True)
     }
-    options = {**TUNED, "vocab": VOCABULARY, "steps": 4, "batch": 32}
+    options = {**TUNED, "vocabulary": VOCABULARY, "steps": 4, "batch": 32}
     goals = (Goal("TRL at its best", tuple(packings), 2.0),)
     ours = Side("ours", "ours_sft", options)
     return [Case("SFT, ragged chats", "real tokens/s", ours, _settings("trl_sft", options, packings), goals)]
@@ -80,7 +80,7 @@ def reward_model() -> list[Case]:
     """Rankings of K replies, against TRL's RewardTrainer."""
     cases = []
     for replies, minimum in ((4, 2.0), (9, 4.0)):
-        options = {**TUNED, "vocab": VOCABULARY, "steps": 4, "replies": replies}
+        options = {**TUNED, "vocabulary": VOCABULARY, "steps": 4, "replies": replies}
         ours = Side("ours", "ours_reward", options | {"prompts": 8})
         # A step of theirs is as many pairs as ours at K = 4; at K = 9 so many would only be slower for the padding.
         theirs = _settings("trl_reward", options | {"batch": 48}, BOTH)
@@ -91,7 +91,7 @@ def reward_model() -> list[Case]:
 
 def ppo() -> list[Case]:
     """Rollout and update of 64 episodes, against TRL 1.9.0's experimental PPOTrainer."""
-    options = {**TUNED, "vocab": 2048, "prompt": 16, "reply": 48, "batch": 64, "inner_epochs": 4, "prompts": 512}
+    options = {**TUNED, "vocabulary": 2048, "prompt": 16, "reply": 48, "batch": 64, "inner_epochs": 4, "prompts": 512}
     options["steps"] = 2
     goals = (Goal("TRL at its best", tuple(BOTH), 3.0),)
     return [Case("PPO", "episodes/s", Side("ours", "ours_ppo", options), _settings("trl_ppo", options, BOTH), goals)]

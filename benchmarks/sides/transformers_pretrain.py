@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
+from benchmarks.sides.transformers_common import gpt2_config
 from components.data.tokens import TokenFile
 
 
@@ -37,17 +38,7 @@ class _Moments(TrainerCallback):
 def start(folder: Path, **options: Any) -> Callable[[], float]:
     """The same sizes; options `precision` and `compile`."""
     tokens = TokenFile(Path("artifacts/prepare/tokens/train.bin"), context_length=options["context"])
-    config = GPT2Config(
-        vocab_size=options["vocabulary"],
-        n_positions=options["context"],
-        n_embd=options["width"],
-        n_layer=options["layers"],
-        n_head=options["heads"],
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        use_cache=False,
-    )
+    config = gpt2_config(options, use_cache=False)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(config)
     output = tempfile.TemporaryDirectory()

@@ -21,6 +21,7 @@ import torch
 import transformers
 from transformers import GPT2Config, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainerState
 
+from benchmarks.sides.transformers_common import gpt2_config
 from components.data.chat import ENDOFTEXT, PAD
 
 LEARNING_RATE = 1e-5
@@ -67,17 +68,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_file=path, bos_token=ENDOFTEXT, eos_token=ENDOFTEXT, pad_token=PAD)
 
 
-def gpt2_config(options: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
-    """A GPT-2 without dropout; the one label is for models that score."""
-    return GPT2Config(
-        vocab_size=options["vocab"],
-        n_positions=options["context"],
-        n_embd=options["width"],
-        n_layer=options["layers"],
-        n_head=options["heads"],
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+def scoring_config(options: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
+    """A GPT-2 with the tokenizer's special tokens; the one label is for models that score."""
+    return gpt2_config(
+        options,
         num_labels=1,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

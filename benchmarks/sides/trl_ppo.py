@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-from benchmarks.sides.trl_common import gpt2_config, load_tokenizer, quieten, time_training, training_arguments
+from benchmarks.sides.trl_common import load_tokenizer, quieten, scoring_config, time_training, training_arguments
 
 NUM_PROMPTS = 512
 
@@ -27,7 +27,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     quieten()
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if options["precision"] == "bf16" else "no"
     tokenizer = load_tokenizer(folder)
-    config, data = gpt2_config(options, tokenizer), _prompts(options, tokenizer.pad_token_id)
+    config, data = scoring_config(options, tokenizer), _prompts(options, tokenizer.pad_token_id)
 
     def build(output_dir: str) -> PPOTrainer:
         policy, reference = GPT2LMHeadModel(config), GPT2LMHeadModel(config)
@@ -65,6 +65,6 @@ def _arguments(output_dir: str, options: Mapping[str, Any]) -> PPOConfig:
 def _prompts(options: Mapping[str, Any], pad_id: int) -> Dataset:
     """Random ids, none of them padding."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(options["vocab"] - 1, (NUM_PROMPTS, options["prompt"]), generator=generator)
+    ids = torch.randint(options["vocabulary"] - 1, (NUM_PROMPTS, options["prompt"]), generator=generator)
     ids += ids >= pad_id
     return Dataset.from_dict({"input_ids": ids.tolist()})

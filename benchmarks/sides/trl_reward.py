@@ -14,14 +14,14 @@ from datasets import Dataset
 from transformers import GPT2ForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 
-from benchmarks.sides.trl_common import gpt2_config, load_tokenizer, quieten, time_training, training_arguments
+from benchmarks.sides.trl_common import load_tokenizer, quieten, scoring_config, time_training, training_arguments
 
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:
     """Load the rankings of `reward-K.json`; a round trains a new model on their pairs."""
     quieten()
     tokenizer, data = load_tokenizer(folder), _load(folder / f"reward-{options['replies']}.json")
-    config = gpt2_config(options, tokenizer)
+    config = scoring_config(options, tokenizer)
 
     def build(output_dir: str) -> RewardTrainer:
         arguments = RewardConfig(

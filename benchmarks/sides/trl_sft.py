@@ -21,7 +21,7 @@ from datasets import Dataset
 from transformers import GPT2LMHeadModel
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.sides.trl_common import gpt2_config, load_tokenizer, quieten, time_training, training_arguments
+from benchmarks.sides.trl_common import load_tokenizer, quieten, scoring_config, time_training, training_arguments
 
 IGNORED = -100
 LONG_ROW = {"cpu": 512, "cuda": 4096}  # tokens; measured on a CPU, where a GPU's optimum is was not
@@ -31,7 +31,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     """Load the conversations of `sft.json`; a round trains a new model on them."""
     quieten()
     tokenizer, data = load_tokenizer(folder), _load(folder / "sft.json")
-    config = gpt2_config(options, tokenizer)
+    config = scoring_config(options, tokenizer)
 
     def build(output_dir: str) -> SFTTrainer:
         model = GPT2LMHeadModel(config)

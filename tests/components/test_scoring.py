@@ -80,5 +80,22 @@ def test_a_repeated_prompt_is_read_once(body, batch, monkeypatch):
     assert shared.shape == apart.shape
 
 
+def test_parts_of_a_batch_add_up_in_float64(body, batch):
+    """Whole against halves, prompts shared and not: where rounding is 1e-16, nothing else may differ."""
+    model = ScalarGPT.on(body).double()
+
+    def summed(*parts):
+        model.zero_grad()
+        for part in parts:
+            weights = torch.linspace(1, 2, 12)[part]
+            (sequence_scores(model, batch.rows(torch.tensor(part))) * weights).sum().backward()
+        return [p.grad for p in model.parameters() if p.grad is not None]
+
+    whole, halves = summed(list(range(12))), summed(list(range(0, 12, 2)), list(range(1, 12, 2)))
+    batch = replace(batch, prompt_numbers=None)
+    for found in (halves, summed(list(range(12)))):
+        torch.testing.assert_close(found, whole, atol=1e-12, rtol=1e-12)
+
+
 def test_prompts_that_few_rows_share_are_not_numbered():
     assert pack([[1], [1], [2]], [[3], [4], [5]], pad_id=0).prompt_numbers is None

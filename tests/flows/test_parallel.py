@@ -10,10 +10,11 @@ from tests.components.alignment import actor_critic, steady
 from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
-RATE = 1e-3  # the length of a step; the tolerance is a five-hundredth of it
-# Gradients are added up in another order. Adam divides one near its epsilon, 1e-5, by little more than itself: an error
-# of 1e-8 there moves a weight by a thousandth of a step.
-TOLERANCE = 2e-6
+RATE = 1e-3  # a thousand times the tolerance
+TOLERANCE = 1e-6
+# Gradients of the reward model are right to 4e-7 in fp32, however the batch is cut (in float64 parts add up to 1e-12:
+# test_scoring), and near Adam's epsilon, 1e-5, a step multiplies an error by RATE / 1e-5 = 100.
+REWARD_TOLERANCE = 2e-6
 ONE_UPDATE = {
     "pretrain__max_steps": 1, "sft__max_steps": 1, "dpo__max_steps": 1, "reward__epochs": 1,
     "reward__prompts_per_batch": 1000,
@@ -58,9 +59,10 @@ def test_two_processes_make_the_update_of_one(repository, case):
     alone = run(repository, stage)
     repository.set(compute__devices=2, compute__strategy="ddp_find_unused_parameters_true")
     together = run(repository, stage)
+    tolerance = REWARD_TOLERANCE if case == "reward" else TOLERANCE
     for name, weight in alone[0].items():
-        relative = 1e-5 if name == "head.bias" else 0.0  # no weight: set to a mean of scores after training
-        torch.testing.assert_close(together[0][name], weight, atol=TOLERANCE, rtol=relative)
+        relative = 1e-5 if name == "head.bias" else 0.0  # no weight: a figure, set to a mean of scores after training
+        torch.testing.assert_close(together[0][name], weight, atol=tolerance, rtol=relative)
     assert alone[1].keys() == together[1].keys()
     for name, figure in alone[1].items():
         if name != "rollout/distinct_2":  # counted within a process
