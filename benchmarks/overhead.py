@@ -64,7 +64,7 @@ def _median(action: Callable[[], object]) -> float:
 def _first_step(repository: Repository) -> float:
     """Seconds from the start of a stage's process to its first line of progress, which it writes after a step."""
     started = time.perf_counter()
-    process = repository.start(sys.executable, "-m", "components.stages.pretrain")
+    process = repository.start(sys.executable, "-m", "components.stages", "pretrain")
     assert process.stdout is not None
     seconds = next(time.perf_counter() - started for line in process.stdout if re.match(r"\[pretrain\] \d+ % \|", line))
     process.communicate()

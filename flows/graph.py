@@ -17,8 +17,11 @@ def _open(root: Path) -> Any:
     return Repo(str(root))
 
 
-def stage_graph(root: Path) -> "networkx.DiGraph[str]":
-    """Stage names with an edge from each stage to every stage that uses its outputs."""
+def stage_graph(root: Path) -> tuple["networkx.DiGraph[str]", set[str]]:
+    """Stage names with an edge from each stage to every stage that uses its outputs; those that DVC would not skip.
+
+    A stage is judged by its present inputs, parameters and outputs.
+    """
     from dvc.stage import PipelineStage  # noqa: PLC0415 (as in _open)
 
     with _open(root) as repo:
@@ -28,7 +31,7 @@ def stage_graph(root: Path) -> "networkx.DiGraph[str]":
             if isinstance(stage, PipelineStage):
                 named.add_node(stage.name)
                 named.add_edges_from((up.name, stage.name) for up in graph[stage] if isinstance(up, PipelineStage))
-    return named
+        return named, {name.split(":")[-1] for name in repo.status()}
 
 
 def select(graph: "networkx.DiGraph[str]", *, until: str | None, start: str | None) -> list[str]:
@@ -44,12 +47,6 @@ def select(graph: "networkx.DiGraph[str]", *, until: str | None, start: str | No
                 raise ValueError(f"no stage {name!r}; the stages are {', '.join(networkx.topological_sort(graph))}")
             chosen &= reach(graph, name) | {name}
     return [name for name in networkx.lexicographical_topological_sort(graph) if name in chosen]
-
-
-def stale_stages(root: Path) -> set[str]:
-    """Stages that DVC would not skip, judged by their present inputs, parameters and outputs."""
-    with _open(root) as repo:
-        return {name.split(":")[-1] for name in repo.status()}
 
 
 def has_remote(root: Path) -> bool:

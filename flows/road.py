@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from components.lineage import process_identity
-from flows.graph import dvc, select, stage_graph, stale_stages
+from flows.graph import dvc, select, stage_graph
 from flows.parent_run import Lineage, tracking
 from flows.processes import end_orphaned_servers
 from flows.stage_task import ingest, reproduce
@@ -47,15 +47,14 @@ def travel(
             return outcomes
         if workspace.is_variant:
             dvc(workspace, "checkout", "--allow-missing", check=False)  # what the overrides do not touch
-        graph = stage_graph(workspace.root)
+        graph, stale = stage_graph(workspace.root)
         unknown = set(force) - set(graph.nodes)
         if unknown:
             raise ValueError(f"no stage {', '.join(sorted(unknown))} to force; the stages are {', '.join(graph.nodes)}")
-        return outcomes | _walk(workspace, select(graph, until=until, start=start), set(force))
+        return outcomes | _walk(workspace, select(graph, until=until, start=start), stale, set(force))
 
 
-def _walk(workspace: Workspace, stages: Sequence[str], force: set[str]) -> dict[str, str]:
-    stale = stale_stages(workspace.root)
+def _walk(workspace: Workspace, stages: Sequence[str], stale: set[str], force: set[str]) -> dict[str, str]:
     tags = {
         "session": process_identity(),
         "prefect.flow_run": str(flow_run.id or ""),

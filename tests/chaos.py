@@ -84,7 +84,7 @@ def command(case: str) -> tuple[str, ...]:
     stage = CASES[case][0]
     if case == "flow":
         return ("python", "-m", f"flows.{stage}", "--force", stage)
-    return ("python", "-m", f"components.stages.{stage}")
+    return ("python", "-m", "components.stages", stage)
 
 
 def wait_for_orphans(repository: Repository) -> None:
@@ -98,7 +98,7 @@ def wait_for_orphans(repository: Repository) -> None:
 
 
 def _is_stage(process: psutil.Process, root: Path) -> bool:
-    named = any(word.startswith("components.stages.") for word in process.info["cmdline"] or [])
+    named = any(word.startswith("components.stages") for word in process.info["cmdline"] or [])
     try:
         return named and process.info["status"] != psutil.STATUS_ZOMBIE and process.cwd() == str(root)
     except psutil.Error:
@@ -168,9 +168,9 @@ def run(root: Path, cases: list[str], kills: int, seed: int) -> dict[str, Outcom
     """Prepare a tiny repository and go through the cases; kills are spread over them evenly."""
     repository = make_repository(root)
     repository.set(**LONG)
-    needed = ["ingest", "prepare", "pretrain", "sft", "compare", "reward"]
-    for stage in needed:
-        repository.run("python", "-m", f"components.stages.{stage}")
+    repository.run("python", "-m", "components.stages.ingest")
+    for stage in ("prepare", "pretrain", "sft", "compare", "reward"):
+        repository.run("python", "-m", "components.stages", stage)
     rng = random.Random(seed)
     share = [kills // len(cases) + (number < kills % len(cases)) for number in range(len(cases))]
     outcomes = {}

@@ -23,7 +23,7 @@ class _Windows(Dataset[dict[str, Tensor]]):
         return self.tokens.num_windows
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        window = self.tokens.windows([index])[0, :-1]
+        window = self.tokens.windows([index * self.tokens.context_length])[0, :-1]
         return {"input_ids": window, "labels": window}
 
 

@@ -48,7 +48,7 @@ class TokenFileWriter:
 
 
 class TokenFile:
-    """Consecutive windows of T + 1 tokens of a token file: T inputs and the T tokens that follow them."""
+    """Windows of T + 1 tokens of a token file: T inputs and the T tokens that follow them."""
 
     def __init__(self, path: Path, *, context_length: int) -> None:
         self.meta = TokenFileMeta(**json.loads(path.with_suffix(".json").read_text()))
@@ -58,8 +58,7 @@ class TokenFile:
         if not self.num_windows:
             raise ValueError(f"{path} has {len(self.ids)} tokens, fewer than one window of {context_length}")
 
-    def windows(self, indices: Iterable[int]) -> Tensor:
-        """The windows with these numbers, [B, T + 1]."""
-        starts = [index * self.context_length for index in indices]
+    def windows(self, starts: Iterable[int]) -> Tensor:
+        """The windows that begin at these tokens, [B, T + 1]; consecutive ones begin T apart, `num_windows` of them."""
         rows = [self.ids[start : start + self.context_length + 1] for start in starts]
         return torch.from_numpy(np.stack(rows).astype(np.int64))

@@ -27,7 +27,7 @@ def token_file_loss(
     batch_size = min(batch_size, tokens.num_windows)
     starts = range(0, tokens.num_windows - batch_size + 1, batch_size)
     losses = [
-        float(loss(tokens.windows(range(start, start + batch_size)).to(device)))
+        float(loss(tokens.windows(tokens.context_length * row for row in range(start, start + batch_size)).to(device)))
         for start in islice(starts, max_batches)
     ]
     return sum(losses) / len(losses)

@@ -1,1 +1,1 @@
-"""One module a stage; `python -m components.stages.<stage>` is the command DVC runs."""
+"""One module a stage; `python -m components.stages <stage>` is the command DVC runs."""

@@ -20,7 +20,7 @@ from components.labeling.simulated import calibrate, pair_differences
 from components.progress import Progress
 from components.schema import SimulatedLabeler
 from components.stages.replies import EncodedPrompt, load_prompts, sample_texts
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 
 SFT = Path("artifacts/sft/model")
 PROMPTS = Path("artifacts/prepare/prompts/compare.jsonl")
@@ -117,7 +117,3 @@ def _describe(rows: list[Comparison]) -> dict[str, float]:
         pairs += len(first)
         ties += int((ranks[first] == ranks[second]).sum())
     return {"prompts": len(rows), "pairs": pairs - ties, "ties": ties}
-
-
-if __name__ == "__main__":
-    run_stage("compare", compare)

@@ -18,7 +18,7 @@ from components.models.precision import autocast
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
 from components.stages.fit import SupervisedModule, fit, seed_of
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 
 SFT = Path("artifacts/sft/model")
 COMPARISONS = Path("artifacts/compare/train.jsonl")
@@ -90,7 +90,3 @@ def dpo(stage: Stage) -> None:
     model: GPT = module.network  # type: ignore[assignment]
     save_model(stage.path("model"), model, SFT / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
-
-
-if __name__ == "__main__":
-    run_stage("dpo", dpo)

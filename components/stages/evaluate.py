@@ -34,7 +34,7 @@ from components.models.scoring import response_logits, response_logprobs, sequen
 from components.models.transformer import GPT
 from components.progress import Progress
 from components.stages.replies import EncodedPrompt, load_prompts, sample_all, sampling_of
-from components.stages.runtime import ARTIFACTS, Stage, run_stage
+from components.stages.runtime import ARTIFACTS, Stage
 
 logger = logging.getLogger(__name__)
 ALIGNED = ("ppo", "dpo", "feedme")
@@ -252,7 +252,3 @@ def _promote(stage: Stage, gates: dict[str, list[str]]) -> None:
         logger.info("gpt-%s: %s", name, verdict)
         if record is not None and record.model_version is not None:
             stage.tracker.promote(name, record.model_version, failed)
-
-
-if __name__ == "__main__":
-    run_stage("evaluate", evaluate)

@@ -17,7 +17,7 @@ from components.data.demonstrations import DemonstrationRows, pad_rows
 from components.models.transformer import GPT
 from components.stages.fit import fit, seed_of
 from components.stages.imitation import ImitationModule
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 
 SFT = Path("artifacts/sft/model")
 COMPARISONS = Path("artifacts/compare")
@@ -66,7 +66,3 @@ def feedme(stage: Stage) -> None:
     model: GPT = module.network  # type: ignore[assignment]
     save_model(stage.path("model"), model, SFT / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
-
-
-if __name__ == "__main__":
-    run_stage("feedme", feedme)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from components.data.order import epoch_rows
+from components.data.order import epoch_windows
 from components.losses.language_modelling import next_token_loss
 from components.losses.ppo import clipped_policy_loss, clipped_value_loss
 from components.models.precision import autocast
@@ -117,13 +117,14 @@ class PolicyUpdate:
     def _pretraining_windows(self, number: int) -> Tensor:
         params, tokens = self.params.ppo, self.module.pretraining
         updates = params.inner_epochs * (params.rollout_batch_size // params.minibatch_size)
-        rows = epoch_rows(
+        starts = epoch_windows(
             self.step * updates + number,
             batch_size=params.pretrain_batch_size,
-            num_rows=tokens.num_windows,
+            num_tokens=tokens.meta.tokens,
+            context_length=tokens.context_length,
             seed=self.module.seed + 1,
         )
-        windows: Tensor = tokens.windows(self.module.share(rows)).to(self.module.device)
+        windows: Tensor = tokens.windows(self.module.share(starts)).to(self.module.device)
         return windows
 
     def _update_value(self, parts: list[Experience], count: Tensor, algorithm: ActorCritic) -> dict[str, float]:

@@ -32,7 +32,7 @@ from components.stages.policy_update import PolicyUpdate
 from components.stages.replies import EncodedPrompt, load_prompts, sampling_of
 from components.stages.reward_source import REWARD, RewardSource, Verifier, open_source
 from components.stages.rollout import Experience, Rollout, appraise, as_batch, examine, rollout_figures
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 from components.stages.safeguards import check_rollout, preflight
 
 SFT = Path("artifacts/sft/model")
@@ -230,7 +230,3 @@ def ppo(stage: Stage) -> None:
     stage.metrics |= {"episodes": params.ppo.iterations * params.ppo.rollout_batch_size, "prompts": len(prompts)}
     save_model(stage.path("model"), module.published, SFT / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
-
-
-if __name__ == "__main__":
-    run_stage("ppo", ppo)

@@ -27,7 +27,7 @@ from components.data.records import (
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileMeta, TokenFileWriter
 from components.progress import Progress
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 
 logger = logging.getLogger(__name__)
 DATA = Path("data")
@@ -147,7 +147,3 @@ def _summarise(stage: Stage, report: CorpusReport, metas: dict[str, TokenFileMet
     page += "".join(f"| {name.rstrip('/')} | {value} |\n" for name, value in rows)
     stage.path("report.md").write_text(page)
     stage.tracker.log_file(stage.path("report.md"))
-
-
-if __name__ == "__main__":
-    run_stage("prepare", prepare)

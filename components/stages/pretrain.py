@@ -11,7 +11,7 @@ from torch import Tensor
 
 from components.checkpoints import save_model
 from components.data.chat import ChatTokenizer
-from components.data.order import epoch_rows
+from components.data.order import epoch_windows
 from components.data.tokens import TokenFile
 from components.evaluation.perplexity import token_file_bits_per_byte
 from components.lineage import TOKENIZER
@@ -20,7 +20,7 @@ from components.models.precision import autocast
 from components.models.sizes import config_for
 from components.models.transformer import GPT, count_parameters
 from components.stages.fit import SupervisedModule, compiled, fit
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 
 TOKENS = Path("artifacts/prepare/tokens")
 
@@ -45,8 +45,12 @@ class PretrainModule(SupervisedModule):
 
     def rows(self, step: int) -> list[int]:
         params = self.stage.params
-        return epoch_rows(
-            step, batch_size=params.pretrain.batch_size, num_rows=self.train_tokens.num_windows, seed=params.seed
+        return epoch_windows(
+            step,
+            batch_size=params.pretrain.batch_size,
+            num_tokens=self.train_tokens.meta.tokens,
+            context_length=self.train_tokens.context_length,
+            seed=params.seed,
         )
 
     def make_batch(self, step: int) -> Tensor:
@@ -95,7 +99,3 @@ def pretrain(stage: Stage) -> None:
     }
     save_model(stage.path("model"), model, TOKENIZER)
     stage.tracker.register_model(stage.path("model"))
-
-
-if __name__ == "__main__":
-    run_stage("pretrain", pretrain)

@@ -28,7 +28,7 @@ from components.models.precision import autocast
 from components.models.scoring import sequence_scores
 from components.schema import PairwiseObjective, RankingObjective
 from components.stages.fit import SupervisedModule, fit, seed_of
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 
 SFT = Path("artifacts/sft/model")
 COMPARISONS = Path("artifacts/compare")
@@ -166,7 +166,3 @@ def reward(stage: Stage) -> None:
     describe(stage, score_pairs(module, train[: len(test)]), score_pairs(module, test))
     save_model(stage.path("model"), model, SFT / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
-
-
-if __name__ == "__main__":
-    run_stage("reward", reward)

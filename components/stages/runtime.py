@@ -1,6 +1,5 @@
 """What every stage does around its work: read parameters, survive signals, resume, track, publish results."""
 
-import argparse
 import contextlib
 import ctypes
 import hashlib
@@ -66,14 +65,7 @@ class Stage:
 
 
 def run_stage(name: str, work: Callable[[Stage], None]) -> None:
-    """Run a stage as a command: the one entry point of `python -m components.stages.<name>`."""
-    doc = sys.modules[work.__module__].__doc__
-    argparse.ArgumentParser(
-        prog=f"python -m components.stages.{name}",
-        description=doc,
-        epilog="Parameters come from params.yaml. Run it by `dvc repro` or a flow, so that its result is recorded.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    """Run a stage as a process of its own, to its end: `python -m components.stages <name>`."""
     logging.basicConfig(level=logging.INFO, format=f"[{name}] %(message)s", stream=sys.stdout)
     quiet_libraries()
     keep_memory()

@@ -14,7 +14,7 @@ from components.data.demonstrations import load_demonstrations
 from components.models.adapters import trainable
 from components.stages.fit import fit
 from components.stages.imitation import ImitationModule
-from components.stages.runtime import Stage, run_stage
+from components.stages.runtime import Stage
 
 PRETRAINED = Path("artifacts/pretrain/model")
 DEMONSTRATIONS = Path("artifacts/prepare/demonstrations")
@@ -46,7 +46,3 @@ def sft(stage: Stage) -> None:
     }
     save_model(stage.path("model"), model, PRETRAINED / "tokenizer.json")
     stage.tracker.register_model(stage.path("model"))
-
-
-if __name__ == "__main__":
-    run_stage("sft", sft)

@@ -32,7 +32,7 @@ def first_row(path):
 
 def run(repository, stage):
     """Weights and first row of the curve that a stage makes."""
-    repository.run("python", "-m", f"components.stages.{stage}")
+    repository.run("python", "-m", "components.stages", stage)
     out = repository.root / "artifacts" / stage
     return load_file(out / "model/model.safetensors"), first_row(out / "history.csv")
 
@@ -40,8 +40,9 @@ def run(repository, stage):
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     repository = make_repository(tmp_path_factory.mktemp("parallel"))
-    for stage in ("ingest", "prepare", "pretrain", "sft", "compare", "reward"):
-        repository.run("python", "-m", f"components.stages.{stage}")
+    repository.run("python", "-m", "components.stages.ingest")
+    for stage in ("prepare", "pretrain", "sft", "compare", "reward"):
+        repository.run("python", "-m", "components.stages", stage)
     repository.set(**ONE_UPDATE)
     return repository
 

@@ -62,7 +62,7 @@ def stage_process(repository, stage):
     """The process that runs a stage below this repository, if any."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if command[1:3] == ["-m", f"components.stages.{stage}"]:
+        if command[1:4] == ["-m", "components.stages", stage]:
             try:
                 if str(repository.root) in process.cwd():
                     return process
