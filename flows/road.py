@@ -40,9 +40,9 @@ def travel(
     if workspace.is_variant:
         logger.info("overrides are in force: working in %s, params.yaml stays as it is", workspace.root)
     with workspace.exclusive(logger.warning):
-        _reconcile()
         refresh(workspace)
         outcomes = {"ingest": _outcome("ingest", ingest(workspace, return_state=True))}
+        _reconcile()  # after ingest, a process of its own: MLflow is being imported meanwhile
         if until == "ingest":
             return outcomes
         if workspace.is_variant:

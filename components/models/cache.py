@@ -50,9 +50,9 @@ class KeyValueCache:
                 shape = (*keys.shape[:2], owner.capacity, keys.shape[3])
                 self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
             begin = owner.used - keys.shape[2]
-            self.keys[:, :, begin : owner.used] = keys
-            self.values[:, :, begin : owner.used] = values
-            return self.keys[:, :, : owner.used], self.values[:, :, : owner.used], owner.visible()
+            self.keys.narrow(2, begin, keys.shape[2]).copy_(keys)
+            self.values.narrow(2, begin, keys.shape[2]).copy_(values)
+            return self.keys.narrow(2, 0, owner.used), self.values.narrow(2, 0, owner.used), owner.visible()
 
     def __init__(self, lengths: Tensor, *, new_tokens: int, num_layers: int) -> None:
         self.layers = [self.Layer(self) for _ in range(num_layers)]

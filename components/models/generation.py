@@ -75,7 +75,7 @@ class Decoder:
         ValueError: the longest prompt and R new tokens exceed the model's context.
     """
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __init__(self, model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Tensor) -> None:
         self.model, self.sampling = model, sampling
         device, config = model.token_embedding.weight.device, model.config
@@ -100,7 +100,7 @@ class Decoder:
         self.steps = 0
         self.drawn: Tensor | None = None  # by the step before; the model has not seen it yet
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self) -> Tensor:
         """One sampled id a row, [B]."""
         if self.drawn is not None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import json
 import logging
@@ -89,12 +90,14 @@ def _run(name: str, work: Callable[[Stage], None]) -> None:
     if _is_helper():
         with tempfile.TemporaryDirectory() as scratch:
             silent = SilentTracker(name, tree, state=state, artifacts=ARTIFACTS)
+            _collect_garbage()
             work(Stage(name, params, Path(scratch), state, Path(scratch), silent))
         return
     out = ARTIFACTS / name
     out.mkdir(parents=True, exist_ok=True)
     with StageTracker(name, tree, state=state, artifacts=ARTIFACTS) as tracker:
         stage = Stage(name, params, out, state, state, tracker)
+        _collect_garbage()
         work(stage)
         duration = time.monotonic() - started
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -104,6 +107,12 @@ def _run(name: str, work: Callable[[Stage], None]) -> None:
         logger.info("done in %.0f s, peak memory %.2f GiB", duration, peak_gib)
     (out / "run.json").write_text(json.dumps(tracker.record(duration, peak_gib), indent=1, sort_keys=True) + "\n")
     shutil.rmtree(state)
+
+
+def _collect_garbage() -> None:
+    """Collect garbage from now on, if it was off while modules were loaded; what they hold stays, and is left out."""
+    gc.freeze()
+    gc.enable()
 
 
 def _leave() -> None:
