@@ -17,7 +17,7 @@ from components.losses.advantages import (
 )
 from components.losses.masking import Total, alone, whiten
 from components.losses.ppo import exact_kl, kl_k1, kl_k2, kl_k3
-from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy, token_logprobs
+from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy
 from components.models.generation import Replies
 from components.models.heads import ScalarGPT
 from components.models.scoring import groups_of, response_logits, response_values
@@ -130,9 +130,9 @@ def _examine_group(
         kept = kept.scatter(-1, ids[..., None], True)
     own = scaled_logits(logits, sampling, kept).log_softmax(-1)
     other = scaled_logits(reference_logits, sampling, kept).log_softmax(-1)
-    figures = {
-        "old_logprobs": token_logprobs(logits, ids, sampling, kept),
-        "reference_logprobs": token_logprobs(reference_logits, ids, sampling, kept),
+    figures = {  # cross-entropy, by which the update finds them, takes them from the same function
+        "old_logprobs": own.gather(-1, ids[..., None])[..., 0],
+        "reference_logprobs": other.gather(-1, ids[..., None])[..., 0],
         "exact_kl": exact_kl(own, other),
         "entropy": token_entropy(own),
     }
