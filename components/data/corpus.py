@@ -16,7 +16,7 @@ from components.data.records import Demonstration, Document, as_chat, read_recor
 from components.schema import Prepare
 
 SPLITS = ("train", "validation", "test")
-_CONTROL = "".join(chr(c) for c in range(32) if chr(c) not in "\n\t") + "\x7f"
+_NO_CONTROL = dict.fromkeys([c for c in range(32) if chr(c) not in "\n\t"] + [0x7F])  # a table for str.translate
 
 
 @dataclass
@@ -30,7 +30,7 @@ class CorpusReport:
 
 def clean_text(text: str) -> str:
     """NFC form, control characters out, runs of blanks joined, blank lines and outer blanks removed."""
-    text = unicodedata.normalize("NFC", text).translate(dict.fromkeys(map(ord, _CONTROL)))
+    text = unicodedata.normalize("NFC", text).translate(_NO_CONTROL)
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line)
 

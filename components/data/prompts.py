@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 
 import pandas as pd
 
@@ -34,7 +33,7 @@ class PromptPool:
                 part = frame["messages"].iloc[number : number + ENCODED_TOGETHER]
                 self.tokenizer.remember([message for conversation in part for message in conversation])
             if role == "demonstrations":
-                self.demonstrated.update(digest for _, digest in self._cuts(messages))
+                self.demonstrated.update(self._digest(self._recent(messages, end)) for end in _answers(messages))
             else:
                 self._add_prompts(name, messages, role)
 
@@ -43,10 +42,11 @@ class PromptPool:
         self.prompts[use].setdefault(self._digest(as_chat(prompt.messages)), prompt)
 
     def _add_prompts(self, name: str, messages: Messages, use: str) -> None:
-        cuts = sorted(self._cuts(messages), key=lambda cut: hash_fraction(f"{name}:{cut[0]}", "cut"))
-        for end, digest in cuts[: self.per_conversation]:
-            kept = tuple(map(as_message, self._recent(messages, end)))
-            self.prompts[use].setdefault(digest, Prompt(id=f"{name}:{end}", messages=kept))
+        ends = sorted(_answers(messages), key=lambda end: hash_fraction(f"{name}:{end}", "cut"))
+        for end in ends[: self.per_conversation]:
+            recent = self._recent(messages, end)
+            prompt = Prompt(id=f"{name}:{end}", messages=tuple(map(as_message, recent)))
+            self.prompts[use].setdefault(self._digest(recent), prompt)
 
     def _recent(self, messages: Messages, end: int) -> Messages:
         """The messages before `end` that can fit a prompt: the system message and the latest turns, a user's first."""
@@ -54,12 +54,6 @@ class PromptPool:
         turns = messages[len(system) : end]
         start = max(0, len(turns) - self.max_tokens // 2)  # a turn takes two tokens at least
         return [*system, *turns[start + (start % 2) :]]
-
-    def _cuts(self, messages: Messages) -> Iterator[tuple[int, bytes]]:
-        """Every place where the assistant answers: (messages before it, digest of the prompt a model sees there)."""
-        for end, message in enumerate(messages):
-            if message["role"] == "assistant":
-                yield end, self._digest(self._recent(messages, end))
 
     def resolve(self) -> dict[str, list[Prompt]]:
         """Disjoint prompts by use; what a demonstration or an earlier use holds is dropped and counted."""
@@ -83,3 +77,8 @@ class PromptPool:
     def _digest(self, messages: Messages) -> bytes:
         ids = self.tokenizer.encode_prompt(messages, max_tokens=self.max_tokens)
         return hashlib.sha256(str(ids).encode()).digest()[:16]
+
+
+def _answers(messages: Messages) -> list[int]:
+    """The places where the assistant answers, as the number of messages before each."""
+    return [end for end, message in enumerate(messages) if message["role"] == "assistant"]

@@ -52,10 +52,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, memory: LayerMemory | None = None) -> Tensor:
         """Attend within x, [B, T, D]; with a memory, also to what it holds for each row."""
-        queries, keys, values = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, T, K]
-            for part in self.qkv(x).chunk(3, dim=-1)
-        )
+        parts = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, -1)
+        queries, keys, values = (part.transpose(1, 2) for part in parts.unbind(2))  # [B, H, T, K]
         visible = None
         if memory is not None:
             keys, values, visible = memory.extend(keys, values)
