@@ -19,6 +19,7 @@ ROLE_MARKERS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assi
 SPECIAL_TOKENS = (ENDOFTEXT, PAD, END, *ROLE_MARKERS.values())
 
 TURNS_KEPT = 10_000
+ENCODED_TOGETHER = 200  # conversations
 
 Messages = Sequence[dict[str, str]]
 
@@ -68,7 +69,7 @@ class ChatTokenizer:
         ids: list[int] = []
         mask: list[bool] = []
         for message in messages:
-            turn = self._framed(message["role"], self.encode_text(message["content"]))
+            turn = self._turn_ids(message["role"], message["content"])
             ids += turn
             mask += [False] + [message["role"] == "assistant"] * (len(turn) - 1)
         return EncodedChat(ids, mask)
@@ -78,7 +79,7 @@ class ChatTokenizer:
         return [self.role_ids[role], *text, *([self.end] if role == "assistant" else [])]
 
     def remember(self, messages: Messages) -> None:
-        """Encode messages together, over all cores, for the prompts that will be made of them."""
+        """Encode messages together, over all cores, for the chats and prompts that will be made of them."""
         keys = list(dict.fromkeys((message["role"], message["content"]) for message in messages))
         encodings = self.tokenizer.encode_batch_fast([content for _, content in keys])
         self._turns = {key: self._framed(key[0], e.ids) for key, e in zip(keys, encodings, strict=True)}
@@ -89,7 +90,7 @@ class ChatTokenizer:
         if key not in self._turns:
             if len(self._turns) >= TURNS_KEPT:
                 self._turns.clear()
-            self._turns[key] = self.encode_chat([{"role": role, "content": content}]).input_ids
+            self._turns[key] = self._framed(role, self.encode_text(content))
         return self._turns[key]
 
     def encode_prompt(self, messages: Messages, *, max_tokens: int) -> list[int]:

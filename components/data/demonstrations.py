@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from components.data.chat import ChatTokenizer, EncodedChat, Messages
+from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, EncodedChat, Messages
 from components.data.records import Demonstration, RecordError, as_chat, read_records
 
 
@@ -38,8 +39,11 @@ def load_demonstrations(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int
         RecordError: rows of the file break their schema, or there are none.
     """
     pieces: list[EncodedChat] = []
-    for demonstration in read_records(path, Demonstration):
-        pieces.extend(split_conversation(tokenizer, as_chat(demonstration.messages), max_tokens=max_tokens + 1))
+    chats = (as_chat(demonstration.messages) for demonstration in read_records(path, Demonstration))
+    while together := list(islice(chats, ENCODED_TOGETHER)):
+        tokenizer.remember([message for chat in together for message in chat])
+        for chat in together:
+            pieces.extend(split_conversation(tokenizer, chat, max_tokens=max_tokens + 1))
     if not pieces:
         raise RecordError(f"{path} is empty: more conversations are needed; artifacts/prepare/report.md has counts")
     return pad_rows(pieces, pad_id=tokenizer.pad, width=max_tokens + 1)

@@ -5,12 +5,11 @@ from collections import Counter
 
 import pandas as pd
 
-from components.data.chat import ChatTokenizer, Messages
+from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, Messages
 from components.data.digests import hash_fraction
 from components.data.records import Prompt, as_chat, as_message
 
 USES = ("evaluate", "ppo", "compare")  # in order of claim: a prompt found in two uses stays with the first
-ENCODED_TOGETHER = 200  # conversations
 
 
 class PromptPool:

@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -24,6 +26,24 @@ def test_code_dependencies_are_exactly_what_the_stage_imports(stage):
 def test_command_is_the_stage(stage):
     assert GRAPH[stage]["cmd"] == f"python -m components.stages {stage}"
     assert importlib.util.find_spec(f"components.stages.{stage}")
+
+
+HELP = """
+import contextlib, io, runpy, sys
+for arguments in ([], *([stage] for stage in sys.argv[1:])):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        sys.argv = ["", *arguments, "--help"]
+        runpy.run_module("components.stages", run_name="__main__")
+    print(len(text.getvalue().splitlines()))
+assert not {"torch", "mlflow", "lightning", "pandas"} & sys.modules.keys()
+"""
+
+
+def test_help_of_every_stage_comes_without_its_imports():
+    command = [sys.executable, "-c", HELP, *GRAPH]
+    lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    assert len(lines) == 1 + len(GRAPH) and all(int(number) > 8 for number in lines)
 
 
 @pytest.mark.parametrize("stage", GRAPH)
