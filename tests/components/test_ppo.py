@@ -250,7 +250,8 @@ def test_the_value_network_shares_the_trunk_of_an_adapted_reward_model_whatever_
 
 
 def test_adaptive_coefficient_moves_towards_the_target_and_is_part_of_the_checkpoint(stage):
-    module = make_module(stage(ppo__kl_control={"kind": "ziegler", "target": 1000.0, "horizon": 80}))
+    control = {"kind": "ziegler", "target": 1000.0, "horizon": 80}
+    module = make_module(stage(ppo__kl_coef=0.1, ppo__kl_control=control))
     module.iterate()  # KL is 0: error -0.2, 8 episodes of a horizon of 80
     assert float(module.state_dict()["kl_coef"]) == pytest.approx(0.1 * (1 - 0.2 * 8 / 80))
 
