@@ -78,7 +78,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}" if value < 10 else f"{value:.3g}"
 
 
 def _verdict(row: Row) -> str:
