@@ -72,9 +72,11 @@ class Gold:
         return sum(weight * parts[name] for name, weight in WEIGHTS.items())
 
     def _relevance(self, asked: list[str], said: list[str]) -> float:
-        weight = {word: self.rarity(word) for word in set(asked)}
+        # In the order of the words: a set's order differs from process to process, and with it a sum's last bit.
+        weight = {word: self.rarity(word) for word in asked}
         total = sum(weight.values())
-        shared = sum(weight[word] for word in weight.keys() & set(said))
+        found = set(said)
+        shared = sum(share for word, share in weight.items() if word in found)
         return min(1.0, 2 * shared / total) if total else 0.0
 
 

@@ -2,12 +2,16 @@
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from components.labeling.gold import Gold
 from components.labeling.simulated import LabelerModel, calibrate, pair_differences
+from tests.contracts.imports import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +64,22 @@ def test_ranks_are_best_first_and_ties_share_a_rank():
 def test_replies_that_all_score_alike_cannot_be_ranked():
     with pytest.raises(ValueError, match="nothing to rank"):
         calibrate([np.ones(4)], agreement=0.73, tie_margin=0.05)
+
+
+SCORES = """
+from components.labeling.gold import Gold
+words = [f"word{i}" for i in range(40)]
+gold = Gold(" ".join(words[first:]) for first in range(40))  # every word has a rarity of its own
+print([repr(gold.score(" ".join(words), " ".join(words[first::7]))) for first in range(7)])
+"""
+
+
+def test_a_score_is_the_same_to_the_last_bit_in_every_process():
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", SCORES], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            check=True, capture_output=True, text=True,
+        ).stdout
+        for seed in range(5)
+    }  # fmt: skip
+    assert len(found) == 1
