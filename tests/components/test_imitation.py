@@ -9,6 +9,7 @@ from components.data.demonstrations import pad_rows
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.stages import imitation
+from components.stages.fit import fit
 from components.stages.imitation import ImitationModule
 from tests.components.alignment import make_stage
 
@@ -34,3 +35,10 @@ def test_the_loss_of_groups_of_like_length_is_that_of_the_padded_batch(module):
     torch.testing.assert_close(grouped, plain)
     weights = list(module.network.parameters())
     torch.testing.assert_close(torch.autograd.grad(grouped, weights), torch.autograd.grad(plain, weights))
+
+
+def test_a_sharded_strategy_is_lightnings_own(module, tmp_path):
+    """Without a GPU the farthest that one goes: Lightning takes the name, and refuses the processor."""
+    module.stage = make_stage(tmp_path, compute__strategy="fsdp", compute__devices=2, compute__accelerator="cpu")
+    with pytest.raises(ValueError, match="`fsdp` requires a GPU"):
+        fit(module.stage, module, checkpoint_interval=10)
