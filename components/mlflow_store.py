@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENT = "gptlineage"
 ROOT_VARIABLE = "GPTLINEAGE_ROOT"
+_CONNECTING = threading.Lock()  # a flow connects ahead in a thread; two would make a new database at once
 VALUE_LIMIT = 5000  # characters of a parameter that MLflow accepts, with room to spare
 BATCH_LIMIT = 100  # parameters of one request
 SERVING_REQUIREMENTS = ("torch==2.13.0", "safetensors==0.8.0", "tokenizers==0.23.3", "numpy>=2,<3", "mlflow==3.17.2")
@@ -46,23 +48,24 @@ def tracking_uri() -> str:
 
 def connect() -> tuple[MlflowClient, str]:
     """A client and the id of the lineage experiment, made where it is missing."""
-    # A server that is down must cost seconds, not MLflow's default of minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    uri = tracking_uri()
-    location = None
-    if uri.startswith("sqlite:///"):
-        store = Path(uri.removeprefix("sqlite:///")).parent
-        store.mkdir(parents=True, exist_ok=True)
-        with sqlite3.connect(store / "mlflow.db") as database:
-            database.execute("PRAGMA journal_mode=WAL")  # readers (the UI) do not block the writer
-        location = (store.resolve() / "artifacts").as_uri()
-    mlflow.set_tracking_uri(uri)
-    client = MlflowClient()
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        return client, client.create_experiment(EXPERIMENT, artifact_location=location)
-    return client, experiment.experiment_id
+    with _CONNECTING:
+        # A server that is down must cost seconds, not MLflow's default of minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        uri = tracking_uri()
+        location = None
+        if uri.startswith("sqlite:///"):
+            store = Path(uri.removeprefix("sqlite:///")).parent
+            store.mkdir(parents=True, exist_ok=True)
+            with sqlite3.connect(store / "mlflow.db") as database:
+                database.execute("PRAGMA journal_mode=WAL")  # readers (the UI) do not block the writer
+            location = (store.resolve() / "artifacts").as_uri()
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient()
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+        return client, experiment.experiment_id
 
 
 def log_model(run_id: str, stage: str, folder: Path) -> str:
