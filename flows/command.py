@@ -111,7 +111,7 @@ def _server() -> dict[Any, Any]:
 
 def _warm_up() -> None:
     """Import what the flow needs, and open the store, while it waits for Prefect's server to start."""
-    gc.disable()  # imports make many objects and hardly any garbage; a third of their time went to looking for it
+    gc.disable()  # imports make many objects and hardly any garbage; looking for it took a fifth of their time
     import dvc.repo  # noqa: F401, PLC0415
 
     with contextlib.suppress(Exception):  # whatever MLflow raises: it is met again, and told, when the store is used

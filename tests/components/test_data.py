@@ -13,7 +13,6 @@ from components.data.chat import ROLE_MARKERS, SPECIAL_TOKENS, ChatTokenizer
 from components.data.corpus import CorpusReport, clean_text, read_shards, role_of, split_of
 from components.data.demonstrations import load_demonstrations, split_conversation
 from components.data.digests import folder_md5, hash_fraction
-from components.data.order import epoch_rows, epoch_windows
 from components.data.preferences import as_comparison
 from components.data.prompts import PromptPool
 from components.data.records import Comparison, Demonstration, Prompt, RecordError, read_records, write_records
@@ -207,28 +206,6 @@ def test_large_vocabularies_get_wider_token_files(tmp_path):
     writer.extend(["x"], [[99_999]])
     assert writer.close().dtype == "uint32"
     assert TokenFile(tmp_path / "t.bin", context_length=1).windows([0]).tolist() == [[99_999, 0]]
-
-
-def test_batches_take_every_row_once_an_epoch_and_depend_on_the_step_alone():
-    picks = [row for step in range(10) for row in epoch_rows(step, batch_size=3, num_rows=10, seed=1)]
-    assert sorted(picks[:10]) == sorted(picks[10:20]) == sorted(picks[20:]) == list(range(10))
-    assert picks[:10] != picks[10:20]
-    assert epoch_rows(4, batch_size=3, num_rows=10, seed=1) == picks[12:15]
-    assert epoch_rows(4, batch_size=3, num_rows=10, seed=2) != picks[12:15]
-
-
-def test_every_epoch_cuts_the_text_elsewhere_and_reads_each_window_once():
-    def starts(step, batch_size=9, num_tokens=101):  # ten windows of ten would fit, one is spared for the cut
-        return epoch_windows(step, batch_size=batch_size, num_tokens=num_tokens, context_length=10, seed=3)
-
-    epochs = [starts(step) for step in range(20)]
-    cuts = {min(epoch) for epoch in epochs}
-    assert all(sorted(epoch) == list(range(min(epoch), min(epoch) + 90, 10)) for epoch in epochs)
-    assert min(cuts) >= 0 and max(cuts) <= 9 and len(cuts) > 5
-    assert epochs[0] != sorted(epochs[0])
-    assert [start for step in range(3) for start in starts(step, batch_size=3)] == epochs[0]
-    assert starts(0, batch_size=2, num_tokens=11) == [0, 0]  # a text of one window has nothing to spare
-    assert {starts(step, batch_size=1, num_tokens=13)[0] for step in range(40)} == {0, 1, 2}
 
 
 def test_long_conversations_are_cut_between_exchanges_and_nothing_is_lost(tokenizer):
