@@ -156,6 +156,7 @@ class Compare:
     num_prompts: Count
     replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
     batch_size: Count
+    validation_fraction: OpenFraction
     test_fraction: OpenFraction
     labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
 
@@ -198,8 +199,9 @@ class Reward:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Evaluate:
-    """Measuring every model on held-out prompts and on the first `text_windows` windows of the test split."""
+    """Measuring every model on a held-out split: prompts, comparisons, and the first `text_windows` windows of text."""
 
+    split: Literal["validation", "test"]  # choices are made on validation; what is published is of test
     num_prompts: Count
     text_windows: Count
     batch_size: Count

@@ -16,9 +16,9 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from components import schema
-from components.models.precision import resolve, training_device
 from components.progress import Progress
 from components.schema_base import Optimizer as OptimizerParams
+from components.stages.arithmetic import device_of, precision_of
 from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.stages.history import History
 from components.stages.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
@@ -49,7 +49,7 @@ class TrainingModule(LightningModule):
         self.automatic_optimization = False
         self.stage = stage
         self.total_steps = total_steps
-        self.precision: Any = _settled_precision(stage)
+        self.precision: Any = precision_of(stage)
         self.history = History(stage.scratch / "history.jsonl")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
@@ -147,15 +147,6 @@ class SupervisedModule(TrainingModule):
         )
 
 
-def _settled_precision(stage: Stage) -> str:
-    """The precision of a run, kept with its checkpoints: in a resumed run or another process it stays what it is."""
-    settled = stage.state / "precision.txt"
-    if not settled.exists():
-        compute = stage.params.compute
-        settled.write_text(resolve(compute.precision, training_device(compute.accelerator)))
-    return settled.read_text()
-
-
 def seed_of(stage: Stage) -> int:
     """The seed of a training stage: the lineage's, plus the stage's own offset where it has one."""
     return stage.params.seed + int(getattr(getattr(stage.params, stage.name), "seed_offset", 0))
@@ -208,7 +199,7 @@ def fit(
     if resume_from is not None:
         logger.info("resuming from %s", resume_from)
     module.history.truncate(0 if resume_from is None else int(resume_from.name.removeprefix("step-")))
-    device_type = training_device(compute.accelerator)
+    device_type = device_of(stage).type
     logger.info("training in %s on %s", module.precision, device_type)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = Trainer(

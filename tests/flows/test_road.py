@@ -89,9 +89,16 @@ def test_everything_is_cached_the_second_time(repository):
 
 def test_metrics_and_tags_are_where_they_should_be(repository):
     metrics = json.loads((repository.root / "artifacts/evaluate/metrics.json").read_text())
-    for key in ("gold_win_rate", "gold_win_rate_low", "pretrain_loss_increase", "ended_share", "kl"):
+    for key in (
+        "gold_win_rate",
+        "gold_win_rate_low",
+        "typicality_win_rate_low",
+        "pretrain_loss_increase",
+        "ended_share",
+        "kl",
+    ):
         assert isinstance(metrics["ppo"][key], float)
-    assert metrics["pretrain"]["test_bits_per_byte"] > 0
+    assert metrics["pretrain"]["bits_per_byte"] > 0
     assert 0.5 <= metrics["reward"]["label_ceiling"] <= 1
     versions = {name: client(repository).get_model_version_by_alias(f"gpt-{name}", "candidate") for name in
                 ("pretrain", "sft", "reward", "ppo")}  # fmt: skip
