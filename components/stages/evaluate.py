@@ -27,6 +27,7 @@ from components.evaluation.preferences import pair_figures, pair_table
 from components.evaluation.replies import ReplySet, win_rate
 from components.evaluation.report import write_report
 from components.gates import Verdict, verdicts
+from components.headlines import headline_figures
 from components.labeling.simulated import LabelerModel, pair_differences
 from components.lineage import ARTIFACTS, StageRecord
 from components.losses.language_modelling import bits_per_byte, next_token_loss
@@ -98,6 +99,8 @@ def evaluate(stage: Stage) -> None:
     stage.metrics |= metrics
     gates = verdicts(params.gates, metrics)
     stage.metrics["gates"] = {name: verdict.passed for name, verdict in gates.items()}
+    headline = {figure.metric: round(value, 4) for figure, value in headline_figures(metrics).items()}
+    stage.path("headline.json").write_text(json.dumps(headline, indent=1) + "\n")
     _write(bench, sets, gates)
     if params.evaluate.split == "test":
         _promote(stage, gates)
