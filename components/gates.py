@@ -37,12 +37,15 @@ class Verdict:
 def verdict(gates: tuple[Gate, ...], metrics: Mapping[str, Any]) -> Verdict:
     """The verdict on a stage's bounds; a figure that is missing or not finite fails.
 
-    `left_out` of the metrics names the figures, by how they begin, that these data do not allow, and why.
+    `left_out` of the metrics names the figures, by how they begin, that these data do not allow, and why; `inapplicable`
+    those that are not asked for with this labeler.
     """
     unknown: Mapping[str, str] = metrics.get("left_out", {})
     failed, left_out = [], []
     for gate in gates:
         leaf = gate.metric.rsplit(".", 1)[-1]
+        if leaf.startswith(tuple(metrics.get("inapplicable", ()))):
+            continue
         reason = next((why for name, why in unknown.items() if leaf.startswith(name)), None)
         failure = _failure(gate, look_up(metrics, gate.metric))
         if failure and reason:

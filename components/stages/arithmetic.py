@@ -1,11 +1,16 @@
 """The arithmetic of a lineage: one precision from pretraining to evaluation, and the device a stage computes on."""
 
+from pathlib import Path
+
 import torch
 
 from components.checkpoints import recorded_precision
-from components.lineage import ARTIFACTS, PARENTS
 from components.models.precision import resolve, training_device
 from components.stages.runtime import Stage
+
+# The model whose folder says what a lineage is computed in; pretrain, which has none, decides.
+SPEAKS = {"pretrain": None, "sft": Path("artifacts/pretrain/model")}
+SFT = Path("artifacts/sft/model")
 
 
 def device_of(stage: Stage) -> torch.device:
@@ -21,8 +26,8 @@ def precision_of(stage: Stage) -> str:
     """
     requested: str = stage.params.compute.precision
     if requested == "auto":
-        parents = PARENTS.get(stage.name, ("sft",))
-        requested = (recorded_precision(ARTIFACTS / parents[0] / "model") if parents else None) or "auto"
+        folder = SPEAKS.get(stage.name, SFT)
+        requested = (recorded_precision(folder) if folder else None) or "auto"
     if requested == "auto":
         settled = stage.state / "precision.txt"
         if not settled.exists():

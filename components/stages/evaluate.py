@@ -80,6 +80,7 @@ def evaluate(stage: Stage) -> None:
         "split": params.evaluate.split,
         "prompts": len(bench.prompts),
         "referees": list(bench.court.referees),
+        "inapplicable": bench.court.inapplicable,
         "left_out": bench.court.left_out,
     }
     for name in MODELS:

@@ -40,22 +40,26 @@ HELD_OUT = ("validation", "test")
 
 @dataclass(frozen=True)
 class Court:
-    """The referees by name, the one whose taste the labeler has first; and for each that is missing, why."""
+    """The referees by name, the one whose taste the labeler has first; which are another labeler's; and for each
+    figure that these data do not allow, why.
+    """
 
     referees: dict[str, Scores]
+    inapplicable: list[str]
     left_out: dict[str, str]
 
 
 def open_court(stage: Stage, tokenizer: ChatTokenizer) -> Court:
     """The referees that this lineage's data allow."""
     referees: dict[str, Scores] = {}
+    inapplicable: list[str] = []
     left_out: dict[str, str] = {}
     if json.loads(LABELER.read_text())["kind"] == "simulated":
         gold = Gold.of_demonstrations(DEMONSTRATIONS / "train.jsonl")
         referees["gold"] = lambda prompts, replies: [
             gold.score(prompt.user, reply.text(tokenizer)) for prompt, reply in zip(prompts, replies, strict=True)
         ]
-        left_out["judge"] = "the labeler is simulated: its own function judges"
+        inapplicable.append("judge")
     else:
         referees["judge"] = scalar_scores(stage, JUDGE, tokenizer)
         left_out["gold"] = "the labeler is a file: what its people like has no formula"
@@ -66,7 +70,7 @@ def open_court(stage: Stage, tokenizer: ChatTokenizer) -> Court:
     except RecordError as error:
         left_out["typicality"] = str(error)
         logger.warning("typicality is left out: %s", error)
-    return Court(referees, left_out)
+    return Court(referees, inapplicable, left_out)
 
 
 def scalar_scores(stage: Stage, folder: Path, tokenizer: ChatTokenizer) -> Scores:

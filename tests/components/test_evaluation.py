@@ -75,6 +75,13 @@ def test_what_the_data_cannot_judge_is_left_out_and_said():
     assert not verdict(gates, {"left_out": unknown, "ppo": {"ended_share": 0.85}}).passed
 
 
+def test_bounds_of_another_kind_of_labeler_are_not_asked():
+    gates = (Gate(metric="ppo.gold_win_rate_low", minimum=0.5), Gate(metric="ppo.judge_win_rate_low", minimum=0.5))
+    found = verdict(gates, {"inapplicable": ["judge"], "ppo": {"gold_win_rate_low": 0.6}})
+    assert found.passed and not found.left_out
+    assert not verdict(gates, {"inapplicable": ["judge"], "ppo": {"gold_win_rate_low": 0.4}}).passed
+
+
 def test_a_gate_of_which_nothing_can_be_judged_stays_closed():
     gates = (Gate(metric="ppo.gold_win_rate_low", minimum=0.5),)
     assert not verdict(gates, {"left_out": {"gold": "nobody knows"}, "ppo": {}}).passed
