@@ -37,7 +37,7 @@ class Verdict:
 def verdict(gates: tuple[Gate, ...], metrics: Mapping[str, Any]) -> Verdict:
     """The verdict on a stage's bounds; a figure that is missing or not finite fails.
 
-    `left_out` of the metrics names the figures, by how they begin, that these data do not allow, and why; `inapplicable`
+    `left_out` of the metrics names the figures, by how they begin, that these data do not allow; `inapplicable`
     those that are not asked for with this labeler.
     """
     unknown: Mapping[str, str] = metrics.get("left_out", {})
