@@ -14,7 +14,7 @@ import numpy as np
 
 from components.checkpoints import load_gpt, load_tokenizer
 from components.data.digests import hash_fraction
-from components.data.records import Comparison, RecordError, read_records, write_records
+from components.data.records import Comparison, RecordError, group_of, read_records, write_records
 from components.labeling.gold import Gold
 from components.labeling.simulated import calibrate, pair_differences
 from components.progress import Progress
@@ -36,7 +36,7 @@ def compare(stage: Stage) -> None:
 
     def in_test(comparison: Comparison) -> bool:
         # By conversation, not by prompt: two prompts cut from one conversation share most of their words.
-        return hash_fraction(comparison.id.split(":")[0], "comparison") < stage.params.compare.test_fraction
+        return hash_fraction(group_of(comparison), "comparison") < stage.params.compare.test_fraction
 
     splits: dict[str, Callable[[Comparison], bool]] = {"test": in_test, "train": lambda c: not in_test(c)}
     for name, belongs in splits.items():
@@ -74,7 +74,9 @@ def _simulate(stage: Stage, labeler: SimulatedLabeler) -> list[Comparison]:
     stage.path("labeler.json").write_text(json.dumps({"kind": "simulated", **asdict(model)}) + "\n")
     generator = np.random.default_rng((params.seed, 1))
     return [
-        Comparison(id=p.id, messages=p.messages, replies=tuple(own), ranks=tuple(model.rank(score, generator)))
+        Comparison(
+            id=p.id, messages=p.messages, replies=tuple(own), ranks=tuple(model.rank(score, generator)), group=p.group
+        )
         for p, own, score in zip(prompts, replies, scores, strict=True)
     ]
 

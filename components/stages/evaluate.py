@@ -39,7 +39,7 @@ from components.stages.runtime import ARTIFACTS, Stage
 logger = logging.getLogger(__name__)
 ALIGNED = ("ppo", "dpo", "feedme")
 MODELS = {name: ARTIFACTS / name / "model" for name in ("pretrain", "sft", *ALIGNED)}
-PROMPTS = ARTIFACTS / "prepare/prompts/evaluate.jsonl"
+PROMPTS = ARTIFACTS / "prepare/prompts/test.jsonl"
 DEMONSTRATIONS = ARTIFACTS / "prepare/demonstrations/train.jsonl"
 TEST_TOKENS = ARTIFACTS / "prepare/tokens/test.bin"
 TEXT_BATCH = 32
@@ -220,7 +220,7 @@ def _alignment_figures(
             own, reference = (response_logprobs(models[name], batch, sampling, kept) for name in (aligned, "sft"))
         divergences += kl_k1(own, reference).sum(dim=1).tolist()
     interval = win_rate(
-        sets[aligned].gold, sets["sft"].gold, [prompt.id.split(":")[0] for prompt in prompts], seed=params.seed
+        sets[aligned].gold, sets["sft"].gold, [prompt.group for prompt in prompts], seed=params.seed
     )
     return {
         "gold_win_rate": interval.mean,

@@ -7,7 +7,7 @@ from typing import Any
 
 from components import schema
 from components.data.chat import ChatTokenizer
-from components.data.records import Message, Prompt, as_chat, read_records
+from components.data.records import Message, Prompt, as_chat, group_of, read_records
 from components.losses.sampling import Sampling
 from components.models.generation import sample_replies, uniforms
 from components.models.precision import autocast
@@ -17,11 +17,12 @@ from components.progress import Progress
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt and the ids that a model sees of it."""
+    """A prompt, the ids that a model sees of it, and what it shares a split with."""
 
     id: str
     messages: tuple[Message, ...]
     ids: list[int]
+    group: str = ""
 
     @property
     def user(self) -> str:
@@ -39,7 +40,10 @@ def load_prompts(
     """
     return [
         EncodedPrompt(
-            prompt.id, prompt.messages, tokenizer.encode_prompt(as_chat(prompt.messages), max_tokens=max_tokens)
+            prompt.id,
+            prompt.messages,
+            tokenizer.encode_prompt(as_chat(prompt.messages), max_tokens=max_tokens),
+            group_of(prompt),
         )
         for prompt in islice(read_records(path, Prompt), limit)
     ]
