@@ -72,7 +72,7 @@ def _rows(path: Path, raw: IO[bytes]) -> Iterator[Row]:
     if suffix == ".parquet":
         yield from _parquet_rows(raw)
         return
-    unpacked = gzip.open(raw) if path.name.lower().endswith(".gz") else raw
+    unpacked = gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw
     newline = "" if suffix in (".csv", ".tsv") else None
     with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline=newline) as text:  # type: ignore[arg-type]
         match suffix:

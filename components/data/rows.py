@@ -57,7 +57,9 @@ def _preference(fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
     unused = tuple(sorted(fields.keys() - set(COLUMNS)))
     odd = [name for name in unused if isinstance(fields[name], list | dict)]
     if odd:
-        raise ValueError(f"`{odd[0]}` is {kind_name(fields[odd[0]])}, and it is not known what it means beside `chosen`")
+        raise ValueError(
+            f"`{odd[0]}` is {kind_name(fields[odd[0]])}, and it is not known what it means beside `chosen`"
+        )
     return as_comparison(fields), unused
 
 

@@ -59,7 +59,9 @@ class TokenFile:
     def __init__(self, path: Path, *, context_length: int) -> None:
         self.meta = TokenFileMeta(**json.loads(path.with_suffix(".json").read_text()))
         if self.meta.tokens <= context_length:
-            raise RecordError(f"{path} has {self.meta.tokens} tokens, fewer than one window of {context_length} and one")
+            raise RecordError(
+                f"{path} has {self.meta.tokens} tokens, fewer than one window of {context_length} and one"
+            )
         self.ids = np.memmap(path, dtype=self.meta.dtype, mode="r")
         self.context_length = context_length
         self.num_windows = (len(self.ids) - 1) // context_length

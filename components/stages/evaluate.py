@@ -219,9 +219,7 @@ def _alignment_figures(
                 kept = kept.scatter(-1, batch.response_ids[..., None], True)
             own, reference = (response_logprobs(models[name], batch, sampling, kept) for name in (aligned, "sft"))
         divergences += kl_k1(own, reference).sum(dim=1).tolist()
-    interval = win_rate(
-        sets[aligned].gold, sets["sft"].gold, [prompt.group for prompt in prompts], seed=params.seed
-    )
+    interval = win_rate(sets[aligned].gold, sets["sft"].gold, [prompt.group for prompt in prompts], seed=params.seed)
     return {
         "gold_win_rate": interval.mean,
         "gold_win_rate_low": interval.low,

@@ -1,7 +1,7 @@
 """Ingest: bring the raw records of a source into `data/`, the same bytes on every machine.
 
-`data/` is raw input, tracked by `data.dvc`: this is the only step that is not a stage of `dvc.yaml`. It is built where it
-is missing, where its source or what the source holds has changed since, and when that is forced.
+`data/` is raw input, tracked by `data.dvc`: this is the only step that is not a stage of `dvc.yaml`. It is built where
+it is missing, where its source or what the source holds has changed since, and when that is forced.
 """
 
 import argparse

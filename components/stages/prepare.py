@@ -2,8 +2,8 @@
 
 Reads `data/`, writes `artifacts/prepare/`: the tokenizer, one token file a split, demonstrations to fine-tune on,
 disjoint prompts for compare and ppo, for every choice (validation) and for the last word (test), and a report of what
-was kept, cut and dropped, and why. Records pass through in shards. What does grow in memory with the data is a digest of
-each text, the tokenizer's count of different words, and the prompts.
+was kept, cut and dropped, and why. Records pass through in shards. What does grow in memory with the data is a digest
+of each text, the tokenizer's count of different words, and the prompts.
 """
 
 import itertools
@@ -178,9 +178,12 @@ def _check_enough(stage: Stage, report: CorpusReport, metas: dict[str, TokenFile
         for split, meta in metas.items()
         if meta.tokens < window
     ]
+    if not report.read:
+        problems.append("no document and no conversation was read, and prompts and comparisons are not pretrained on")
     if report.read_conversations:
         problems += [
-            f"no demonstration of the {split} split has an answer that begins within sft.max_tokens, {params.sft.max_tokens}"
+            f"no demonstration of the {split} split has an answer that begins within "
+            f"sft.max_tokens, {params.sft.max_tokens}"
             for split in ("train", "validation")
             if not report.kept[f"{split} answers"]
         ]
@@ -203,7 +206,11 @@ def _summarise(stage: Stage, report: CorpusReport, metas: dict[str, TokenFileMet
         "cut": {name.replace(" ", "_"): n for name, n in report.cut.items()},
         "vocabulary": chat.vocab_size,
         **{
-            split: {"tokens": meta.tokens, "bytes": meta.bytes, "bytes_per_token": round(meta.bytes / max(1, meta.tokens), 4)}
+            split: {
+                "tokens": meta.tokens,
+                "bytes": meta.bytes,
+                "bytes_per_token": round(meta.bytes / max(1, meta.tokens), 4),
+            }
             for split, meta in metas.items()
         },
     }
