@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -115,9 +116,21 @@ def _root(source: FolderSource) -> Path:
 
 
 def _visible(root: Path) -> list[Path]:
-    """Files below a folder, and links to folders, which are not followed; nothing that is hidden."""
-    paths = (path for path in sorted(root.rglob("*")) if path.is_symlink() or not path.is_dir())
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    """Files below a folder, and links to folders, which are not followed; nothing that is hidden.
+
+    Raises:
+        SourceError: a folder may not be looked into.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"{error.filename} cannot be looked into: {error.strerror}")
+
+    found: list[Path] = []
+    for folder, folders, files in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        found += [Path(folder, name) for name in (*files, *links) if not name.startswith(".")]
+    return sorted(found)
 
 
 def _readable(root: Path) -> list[Path]:
@@ -199,6 +212,8 @@ def _hub(source: HubSource) -> Rows:
     except ImportError:
         raise SourceError("the hub source needs the extra: pip install '.[hub]'") from None
     name = source.dataset.rstrip("/").rsplit("/", 1)[-1]
+    if not re.fullmatch("[0-9a-f]{40}", source.revision):
+        logger.warning("revision %s may move unnoticed: name a commit of %s", source.revision, source.dataset)
     try:
         rows = load_dataset(source.dataset, split=source.split, revision=source.revision)
     except (OSError, ValueError) as error:

@@ -26,7 +26,15 @@ from components.data.corpus import (
 )
 from components.data.demonstrations import count_too_long
 from components.data.prompts import USES, PromptPool
-from components.data.records import Demonstration, RecordError, as_message, group_of, write_records
+from components.data.records import (
+    Comparison,
+    Demonstration,
+    RecordError,
+    as_chat,
+    as_message,
+    group_of,
+    write_records,
+)
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileMeta, TokenFileWriter
 from components.progress import Progress
@@ -48,7 +56,7 @@ def prepare(stage: Stage) -> None:
     tokenizer.save(str(stage.path("tokenizer.json")))
     chat = ChatTokenizer(tokenizer)
     metas = _encode(stage, shards, chat)
-    brought = clean_comparisons(DATA, report)
+    brought = _brought(stage, chat, report)
     report.kept["comparisons brought"] = write_records(stage.path("comparisons.jsonl"), brought)
     _export_conversations(stage, shards, chat, report)
     _summarise(stage, report, metas, chat)
@@ -104,6 +112,13 @@ def _encode(stage: Stage, shards: list[Path], chat: ChatTokenizer) -> dict[str, 
                 writers[str(split)].extend(texts, (encoding.ids for encoding in encodings))
             progress.advance()
     return {split: writer.close() for split, writer in writers.items()}
+
+
+def _brought(stage: Stage, chat: ChatTokenizer, report: CorpusReport) -> Iterator[Comparison]:
+    for comparison in clean_comparisons(DATA, report):
+        said, longest = as_chat(comparison.messages), stage.params.prepare.max_prompt_tokens
+        report.cut["comparisons brought"] += chat.is_cut(said, max_tokens=longest)
+        yield comparison
 
 
 def _export_conversations(stage: Stage, shards: list[Path], chat: ChatTokenizer, report: CorpusReport) -> None:

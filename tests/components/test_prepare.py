@@ -138,7 +138,8 @@ def test_a_long_system_message_leaves_the_users_words_in_every_prompt(place):
     rows = conversations()
     for row in rows:
         row["messages"].insert(0, {"role": "system", "content": "river stone lamp " * 60})
-    stage = place({"talk.jsonl": rows})
+    pairs = [{"prompt": text, "chosen": "x", "rejected": "y"} for text in ("short", "stone lamp " * 60)]
+    stage = place({"talk.jsonl": rows, "pairs.jsonl": pairs})
     chat = ChatTokenizer.load(stage.path("tokenizer.json"))
     longest = stage.params.prepare.max_prompt_tokens
     for use in USES:
@@ -149,4 +150,5 @@ def test_a_long_system_message_leaves_the_users_words_in_every_prompt(place):
             ids = chat.encode_prompt(plain, max_tokens=longest)
             assert len(ids) <= longest
             assert ids[-2] == chat.encode_text(plain[-1]["content"])[-1]
+    assert stage.metrics["cut"]["comparisons_brought"] == 1
     assert stage.metrics["dropped"]["answers_of_demonstrations_after_too_long_a_turn"] > 0
