@@ -4,12 +4,13 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from networkx.utils import UnionFind
 
 from components.data.digests import hash_fraction
 from components.data.records import (
@@ -147,28 +148,48 @@ def clean_comparisons(data: Path, report: CorpusReport) -> Iterator[Comparison]:
     """Comparisons that the user brought, cleaned; ones that nothing can be learnt from are dropped and counted.
 
     Dropped are those with an empty turn, those whose replies are all the same, and those that occurred before, in
-    whatever order their replies stand.
+    whatever order their replies stand. Groups that have a prompt in common become one.
 
     Raises:
         RecordError: rows of a file break their schema.
     """
     seen: set[bytes] = set()
+    groups = _joined_groups(data)
+    for row, messages in _comparisons(data):
+        replies = tuple(map(clean_text, row.replies))
+        digest = _digest((messages, sorted(zip(replies, row.ranks, strict=True))))
+        if _has_empty_turn(messages):
+            report.dropped["empty comparisons"] += 1
+        elif len(set(replies)) < 2:
+            report.dropped["comparisons of identical replies"] += 1
+        elif digest in seen:
+            report.dropped["duplicate comparisons"] += 1
+        else:
+            seen.add(digest)
+            said = tuple(map(as_message, messages))
+            yield replace(row, messages=said, replies=replies, group=groups[group_of(row)])
+
+
+def _comparisons(data: Path) -> Iterator[tuple[Comparison, list[dict[str, str]]]]:
+    """Comparisons with their cleaned turns, which may be empty."""
     for path in sorted(data.glob("comparisons/*.jsonl")):
         for row in read_records(path, Comparison):
-            messages = _clean_messages(as_chat(row.messages))
-            replies = tuple(clean_text(reply) for reply in row.replies)
-            ranked = sorted(zip(replies, row.ranks, strict=True))
-            digest = hashlib.sha256(repr((messages, ranked)).encode()).digest()[:16]
-            if _has_empty_turn(messages):
-                report.dropped["empty comparisons"] += 1
-            elif len(set(replies)) < 2:
-                report.dropped["comparisons of identical replies"] += 1
-            elif digest in seen:
-                report.dropped["duplicate comparisons"] += 1
-            else:
-                seen.add(digest)
-                said = tuple(map(as_message, messages))
-                yield Comparison(id=row.id, messages=said, replies=replies, ranks=row.ranks, group=group_of(row))
+            yield row, _clean_messages(as_chat(row.messages))
+
+
+def _joined_groups(data: Path) -> dict[str, str]:
+    """The first of all groups that a group is joined to by prompts: otherwise one would be learnt and tested on."""
+    joined: Any = UnionFind()
+    groups: dict[str, None] = {}
+    for row, messages in _comparisons(data):
+        joined.union(group_of(row), _digest(messages))
+        groups[group_of(row)] = None
+    first: dict[str | bytes, str] = {}
+    return {group: first.setdefault(joined[group], group) for group in groups}
+
+
+def _digest(value: object) -> bytes:
+    return hashlib.sha256(repr(value).encode()).digest()[:16]
 
 
 def split_of(group: str, params: Prepare) -> str:

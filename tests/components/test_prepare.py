@@ -95,6 +95,17 @@ def test_comparisons_that_occur_twice_or_teach_nothing_are_dropped_and_counted(p
     assert dropped["empty_comparisons"] == 1
 
 
+def test_comparisons_of_one_prompt_are_one_group_and_so_are_groups_that_share_one(place):
+    def row(prompt, number, **own):
+        return {"prompt": prompt, "chosen": f"good {number}", "rejected": f"bad {number}", **own}
+
+    rows = [row("the same?", 0), row("another?", 1), row(" the  same?", 2)]
+    rows += [row("a?", 3, group="g"), row("b?", 4, group="g"), row("b?", 5, group="h"), row("c?", 6, group="h")]
+    stage = place({"talk.jsonl": conversations(), "p.jsonl": rows})
+    found = [group_of(row) for row in read_records(stage.path("comparisons.jsonl"), Comparison)]
+    assert found == ["p.jsonl:1", "p.jsonl:2", "p.jsonl:1", "g", "g", "g", "g"]
+
+
 def test_brought_prompts_are_cleaned_split_by_group_and_those_that_occur_twice_counted(place):
     rows = [{"messages": [{"role": "user", "content": f"brought  question {i % 200}?"}]} for i in range(201)]
     stage = place({"talk.jsonl": conversations(), "p.jsonl": rows})
