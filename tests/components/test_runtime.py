@@ -14,7 +14,7 @@ from components.stages.runtime import how_it_goes_on, state_folder
 from tests.contracts.imports import ROOT
 
 PROGRAM = """
-import pathlib, sys, time
+import os, pathlib, time
 from components.stages import runtime
 runtime.StageTracker = runtime.SilentTracker  # what is tracked is no matter here
 def work(stage):
@@ -28,7 +28,7 @@ FILL = """stage.path("model.partial").mkdir()
     (stage.path("model.partial") / "model.safetensors").write_text("half")
     stage.path("history.csv").write_text("half")
     (stage.state / "step-000008.partial").mkdir()
-    with open("/dev/full", "w") as full: full.write("x")"""
+    os.write(os.open("/dev/full", os.O_WRONLY), b"x")"""
 # What safetensors raises; it moves its file into place, so that no device can stand in for a full disk.
 FILL_BY_SAFETENSORS = """from safetensors import SafetensorError
     raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")"""
