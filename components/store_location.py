@@ -8,14 +8,13 @@ import logging
 import os
 import sqlite3
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from components.lineage import home
 
 logger = logging.getLogger(__name__)
 
 SQLITE = "sqlite:///"
-PATH_CHARACTERS = "/ ,;:@&=+~()[]{}!$*"  # need no escape in a database's address
 STORE, ARTIFACTS = "mlruns", "artifacts"
 # Every column of MLflow's that holds an absolute location.
 LOCATIONS = (
@@ -66,9 +65,12 @@ def artifacts_of(database: Path) -> str:
 
 
 def _address(path: Path) -> str:
-    if "'" in str(path):
-        raise StoreError(f"MLflow cannot keep a database below a folder with ' in its name ({path.parent}): rename it")
-    return SQLITE + quote(str(path), safe=PATH_CHARACTERS)
+    text = str(path)
+    if "'" in text or "?" in text or unquote(text) != text:  # MLflow reads the address in three ways that differ here
+        raise StoreError(
+            f"MLflow cannot keep its database in {path.parent}: rename the folder that has ', ? or a % code in its name"
+        )
+    return SQLITE + text
 
 
 def _follow(connection: sqlite3.Connection, here: str) -> None:
