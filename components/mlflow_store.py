@@ -60,10 +60,7 @@ def connect() -> tuple[MlflowClient, str]:
     with _CONNECTING:
         for name, value in TIMEOUTS.items():  # a server that is down must cost seconds, not MLflow's default of minutes
             os.environ.setdefault(name, value)
-        uri = tracking_uri()
-        database = store_location.database_of(uri)
-        if database is not None:
-            store_location.prepare(database)
+        uri, database = store_location.ready()
         mlflow.set_tracking_uri(uri)
         client = MlflowClient()
         experiment = client.get_experiment_by_name(EXPERIMENT)

@@ -45,6 +45,19 @@ def tracking_uri() -> str:
     return given if path is None or path.is_absolute() else _address(home() / path)
 
 
+def ready() -> tuple[str, Path | None]:
+    """The store's address, and its database where it is a file; that database made ready (see `prepare`).
+
+    Raises:
+        StoreError: MLflow cannot keep a database at this path.
+    """
+    uri = tracking_uri()
+    database = database_of(uri)
+    if database is not None:
+        prepare(database)
+    return uri, database
+
+
 def database_of(uri: str) -> Path | None:
     """The file of an SQLite address, or None for a server or another kind of database."""
     return Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])) if uri.startswith(SQLITE) else None
