@@ -33,7 +33,7 @@ def print_summary(outcomes: Mapping[str, str], preset: str, overrides: Mapping[s
     console.print("Runs:        make ui        (Prefect and MLflow, on loopback)", highlight=False)
     alias = alias_of(root)
     which = "" if alias == CANDIDATE else f" ARGS='--model models:/gpt-ppo@{alias}'"
-    console.print(f"Talk to it:  make chat{which}", highlight=False)
+    console.print(f"Talk to it:  make chat{which}", highlight=False, soft_wrap=True)
     for stage in outcomes:
         record = StageRecord.load(stage, artifacts)
         if record is not None and record.tracking != "complete":
