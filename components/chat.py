@@ -160,9 +160,7 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=usual.top_k, help="draw from the k likeliest tokens; 0: off")
     parser.add_argument("--top-p", type=float, default=usual.top_p, help="draw from the likeliest of this mass; 1: off")
     parser.add_argument("--max-new-tokens", type=int, default=usual.max_new_tokens)
-    parser.add_argument(
-        "--seed", type=int, help="same seed and same words, same replies (default: other ones each time)"
-    )
+    parser.add_argument("--seed", type=int, help="same seed and words, same replies (default: other ones each time)")
     arguments = parser.parse_args()
     _read_and_write_any_text()
     try:

@@ -33,10 +33,7 @@ BATCH_LIMIT = 100  # parameters of one request
 SERVING_REQUIREMENTS = ("torch==2.13.0", "safetensors==0.8.0", "tokenizers==0.23.3", "numpy>=2,<3", "mlflow==3.17.2")
 # What a version is served with: each field of `Options` with its default.
 SAMPLING_PARAMS = ParamSchema(
-    [
-        ParamSpec(name, "double" if isinstance(value, float) else "long", value)
-        for name, value in vars(Options()).items()
-    ]
+    [ParamSpec(name, "double" if type(value) is float else "long", value) for name, value in vars(Options()).items()]
 )
 
 

@@ -1,7 +1,7 @@
 """A registered model as `mlflow.pyfunc.load_model` and `mlflow models serve` offer it: chat messages in, a reply out.
 
-MLflow calls `_load_pyfunc` with the model's folder. Needs nothing but the requirements declared at registration. What it
-accepts, and with which defaults, is `components.serving_input`.
+MLflow calls `_load_pyfunc` with the model's folder. Needs nothing but the requirements declared at registration. What
+it accepts, and with which defaults, is in `components.serving_input`.
 """
 
 import secrets

@@ -21,7 +21,7 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class Options:
-    """How a served model samples. The defaults are `generation` of params.yaml: what the gates judged is what is served.
+    """How a served model samples. The defaults are `generation` of params.yaml: a model is served as gates judged it.
 
     Temperature 0 is greedy. Without a seed every request draws anew; with one the same request gets the same reply.
 
@@ -77,7 +77,7 @@ def check_messages(messages: Any) -> list[dict[str, str]]:
     if not problems:
         turns = [m["role"] for m in messages][messages[0]["role"] == "system" :]
         problems = [
-            f"the {role}'s message where the {due}'s is due: an optional system message, then user and assistant in turn"
+            f"the {role}'s message where the {due}'s is due: a system message or none, then user and assistant in turn"
             for role, due in zip(turns, ("user", "assistant") * len(turns), strict=False)
             if role != due
         ][:1]

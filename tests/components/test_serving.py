@@ -142,7 +142,7 @@ def test_a_served_models_refusal_is_a_bad_request_and_not_a_traceback(folders):
 
 def test_a_reward_for_more_than_the_model_reads_is_refused_with_the_numbers(folders):
     chat = [CHAT[0], {"role": "assistant", "content": "zq" * 40}]
-    with pytest.raises(ValueError, match="81 tokens.*at most 29"):
+    with pytest.raises(ValueError, match=r"81 tokens.*at most 29"):
         RewardModel(folders / "reward").predict(chat)
 
 
