@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 GREEDY_BELOW = 1e-5  # of the temperature: logits divided by less soon leave fp32, and differ by all or nothing before
 
 

@@ -11,6 +11,7 @@ OBSERVERS = {
     "components/lineage.py",
     "components/progress.py",
     "components/metric_buffer.py",
+    "components/figures.py",
 }
 
 
