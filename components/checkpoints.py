@@ -27,8 +27,11 @@ class CheckpointError(ValueError):
     """A model folder is incomplete or does not fit; the message names the file."""
 
 
-def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path) -> None:
-    """Write a model folder whole: it is built beside its place and then moved there."""
+def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path, *, precision: str | None = None) -> None:
+    """Write a model folder whole: it is built beside its place and then moved there.
+
+    precision: what it was trained in, a name of Lightning's; None where that is not known.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -38,7 +41,8 @@ def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path) -> None:
             _save_adapter(partial / "adapter.safetensors", model)
         model = adapters.merged(model)
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, partial / "model.safetensors")
-    (partial / "config.json").write_text(json.dumps({"kind": kind} | asdict(model.config), indent=1) + "\n")
+    config = {"kind": kind} | asdict(model.config) | ({} if precision is None else {"precision": precision})
+    (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     shutil.copyfile(tokenizer, partial / "tokenizer.json")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -98,6 +102,12 @@ def model_kind(folder: Path) -> str:
         ) from error
 
 
+def recorded_precision(folder: Path) -> str | None:
+    """What a folder's model was trained in, a name of Lightning's; None where the folder does not say."""
+    precision = json.loads((folder / "config.json").read_text()).get("precision")
+    return None if precision is None else str(precision)
+
+
 def _save_adapter(path: Path, model: ScalarGPT) -> None:
     shape = adapters.adapter_shape(model)
     tensors = {name: tensor.contiguous() for name, tensor in adapters.adapter_tensors(model).items()}
@@ -112,6 +122,7 @@ def _load(folder: Path, trunk: GPT | None = None) -> nn.Module:
             if model is not None:
                 return model
         config = json.loads((folder / "config.json").read_text())
+        config.pop("precision", None)
         plain = CLASSES[config.pop("kind")](GPTConfig(**config))
         plain.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:

@@ -6,17 +6,21 @@ No stage's output depends on this list: it only refuses a gate on what will neve
 from fnmatch import fnmatchcase
 
 ALIGNED = ("ppo", "dpo", "feedme")
+REFEREES = ("gold", "judge", "typicality")
 OF_EVERY_MODEL = (
-    "gold_score", "reward_score", "response_tokens", "ended_share", "distinct_2", "test_loss", "test_bits_per_byte",
+    *(f"{name}_score" for name in (*REFEREES, "reward")),
+    "response_tokens", "ended_share", "distinct_2", "text_loss", "bits_per_byte",
 )  # fmt: skip
-OF_ALIGNED = ("gold_win_rate", "gold_win_rate_low", "gold_win_rate_high", "kl", "pretrain_loss_increase")
+OF_ALIGNED = (
+    *(f"{name}_win_rate{bound}" for name in REFEREES for bound in ("", "_low", "_high")),
+    "kl", "pretrain_loss_increase",
+)  # fmt: skip
 OF_SFT = ("validation_loss", "validation_loss_ratio", "trained_fraction")
 OF_REWARD = (
-    "test_pair_accuracy", "test_pair_accuracy_low", "test_pair_accuracy_high", "test_pairs", "test_prompts",
-    "test_calibration_error", "test_pair_accuracy_by_rank_gap.*", "test_pair_accuracy_by_length.*",
-    "label_ceiling", "share_of_ceiling",
+    "pair_accuracy", "pair_accuracy_low", "pair_accuracy_high", "pairs", "conversations", "calibration_error",
+    "pair_accuracy_by_rank_gap.*", "pair_accuracy_by_length.*", "label_ceiling", "share_of_ceiling",
 )  # fmt: skip
-OF_BEST_OF_N = ("[1-9].kl", "[1-9].gold_score", "[1-9].reward_score")
+OF_BEST_OF_N = ("[1-9].kl", *(f"[1-9].{name}_score" for name in (*REFEREES, "reward")))
 
 # By dotted path; * and [1-9] as in file names.
 FIGURES = (

@@ -1,6 +1,7 @@
 """Gates: the bounds a stage's newest model must keep to become champion."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from components.schema import Gate, Gates
@@ -14,9 +15,46 @@ def look_up(metrics: Mapping[str, Any], dotted: str) -> float | None:
     return float(node) if isinstance(node, int | float) else None
 
 
-def failures(gates: tuple[Gate, ...], metrics: Mapping[str, Any]) -> list[str]:
-    """A sentence for each bound that does not hold; a figure that is missing or not finite does not."""
-    return [reason for gate in gates if (reason := _failure(gate, look_up(metrics, gate.metric)))]
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a stage's gate: a sentence for each bound that does not hold, and for each that nobody can judge.
+
+    A gate is passed when at least one bound could be judged and none failed.
+    """
+
+    failed: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failed
+
+    def __str__(self) -> str:
+        without = f" (left out: {'; '.join(self.left_out)})" if self.left_out else ""
+        return ("passed" if self.passed else "closed: " + "; ".join(self.failed)) + without
+
+
+def verdict(gates: tuple[Gate, ...], metrics: Mapping[str, Any]) -> Verdict:
+    """The verdict on a stage's bounds; a figure that is missing or not finite fails.
+
+    `left_out` of the metrics names the figures, by how they begin, that these data do not allow; `inapplicable`
+    those that are not asked for with this labeler.
+    """
+    unknown: Mapping[str, str] = metrics.get("left_out", {})
+    failed, left_out = [], []
+    for gate in gates:
+        leaf = gate.metric.rsplit(".", 1)[-1]
+        if leaf.startswith(tuple(metrics.get("inapplicable", ()))):
+            continue
+        reason = next((why for name, why in unknown.items() if leaf.startswith(name)), None)
+        failure = _failure(gate, look_up(metrics, gate.metric))
+        if failure and reason:
+            left_out.append(f"{gate.metric}: {reason}")
+        elif failure:
+            failed.append(failure)
+    if gates and len(left_out) == len(gates):
+        failed.append("none of its bounds can be judged")
+    return Verdict(tuple(failed), tuple(left_out))
 
 
 def _failure(gate: Gate, value: float | None) -> str | None:
@@ -30,6 +68,6 @@ def _failure(gate: Gate, value: float | None) -> str | None:
     return None
 
 
-def verdicts(gates: Gates, metrics: Mapping[str, Any]) -> dict[str, list[str]]:
-    """For each stage with gates, what failed; an empty list is a pass."""
-    return {stage: failures(getattr(gates, stage), metrics) for stage in vars(gates)}
+def verdicts(gates: Gates, metrics: Mapping[str, Any]) -> dict[str, Verdict]:
+    """The verdict on each stage that has a gate."""
+    return {stage: verdict(getattr(gates, stage), metrics) for stage in vars(gates)}

@@ -56,9 +56,7 @@ def parse_value(text: str) -> Any:
     try:
         return yaml12.load(text)
     except yaml12.YamlProblem as error:
-        raise ParamsError(
-            f"{text!r} is not YAML: {error}. Quote a text that holds any of : {{ }} [ ] # * & ! |"
-        ) from None
+        raise ParamsError(f"{text!r} is not YAML: {error}. Put a text in quotes") from None
 
 
 def write_tree(tree: dict[str, Any], path: Path) -> None:

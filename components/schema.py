@@ -148,7 +148,7 @@ class Sft:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Generation:
-    """Sampling in the stages that train and judge: compare, ppo, evaluate; a registered model's defaults are the same."""
+    """Sampling in compare, ppo and evaluate; a registered model is served with the same."""
 
     max_new_tokens: Count
     temperature: NonNegative
@@ -188,6 +188,7 @@ class Compare:
     num_prompts: Count
     replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
     batch_size: BatchSize
+    validation_fraction: OpenFraction
     test_fraction: OpenFraction
     labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
 
@@ -230,8 +231,9 @@ class Reward:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Evaluate:
-    """Measuring every model on held-out prompts and on the first `text_windows` windows of the test split."""
+    """Measuring every model on a held-out split: prompts, comparisons, and the first `text_windows` windows of text."""
 
+    split: Literal["validation", "test"]  # choices are made on validation; what is published is of test
     num_prompts: Count
     text_windows: Count
     batch_size: BatchSize

@@ -59,7 +59,7 @@ def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentPa
         "--set",
         action="append",
         default=[],
-        type=_assignment,
+        type=assignment,
         metavar="SECTION.KEY=VALUE",
         help="another value for one parameter, as YAML; may be repeated",
     )
@@ -73,7 +73,8 @@ def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentPa
     return parser
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def assignment(text: str) -> tuple[str, Any]:
+    """A parameter and its value, as the command line writes them."""
     key, separator, value = text.partition("=")
     if not separator or ("." not in key and key != "seed"):
         raise argparse.ArgumentTypeError(f"{text!r} is not SECTION.KEY=VALUE, such as ppo.kl_coef=0.1")

@@ -1,5 +1,9 @@
 """Studies: the same stages with other values and other seeds, side by side in one table, one plot and one MLflow run.
 
+python -m flows.study seeds                     # whole lineages: figures with their spread, how often gates are passed
+python -m flows.study controls --seeds 1        # the same without a stage's signal: no gate may be passed
+python -m flows.study sizes                     # shapes of the model of about the same cost
+python -m flows.study rates                     # pretraining's learning rates
 python -m flows.study frontier                  # reward against KL, PPO at several coefficients and best-of-n
 python -m flows.study methods --seeds 5         # PPO, GRPO, RLOO, DPO and FeedME
 python -m flows.study pretraining-mix           # what the pretraining mix saves
@@ -7,7 +11,8 @@ python -m flows.study pairs                     # all pairs of a prompt together
 python -m flows.study comparisons               # reward model against the number of rankings
 
 Every variant is a lineage of its own in a copy below .lineage/variants/, so that a study that is stopped goes on where
-it was, and what variants share is computed once. Results: .lineage/studies/<name>/.
+it was, and what variants share is computed once. Choices are made on the validation split; `seeds` and `controls` alone
+read the test split. Results: .lineage/studies/<name>/.
 """
 
 import argparse
@@ -20,7 +25,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.command import run_flow
+from flows.command import assignment, run_flow
 from flows.parent_run import tracking
 from flows.road import travel
 from flows.workspace import open_workspace
@@ -38,9 +43,37 @@ class Study:
     variants: Mapping[str, Mapping[str, Any]]
     until: str
     seeds: tuple[str, ...]
+    split: str = "validation"
 
 
+STILL = 1e-12  # a learning rate at which nothing moves
 STUDIES = {
+    "seeds": Study({"whole lineage": {}}, "evaluate", ("seed",), split="test"),
+    "controls": Study(
+        {
+            "random labels": {"compare.labeler.agreement": 0.5001},
+            "no update": {
+                "pretrain.optimizer.learning_rate": STILL, "pretrain.optimizer.matrix_learning_rate": STILL,
+                "sft.optimizer.learning_rate": STILL, "sft.optimizer.matrix_learning_rate": STILL,
+                "pretrain.max_steps": 50, "sft.max_steps": 50, "ppo.iterations": 6, "ppo.stops": NO_STOPS,
+                "dpo.optimizer.learning_rate": STILL, "feedme.optimizer.learning_rate": STILL,
+                "reward.optimizer.learning_rate": STILL, "ppo.policy.learning_rate": STILL,
+            },
+        },
+        "evaluate", ("seed",), split="test",
+    ),
+    "sizes": Study(
+        # About as many multiplications a step as the default.
+        {size: {"model.size": size} for size in ("3x152x2", "4x128x2", "5x112x2")}, "pretrain", ("seed",)
+    ),
+    "rates": Study(
+        {
+            f"{adamw}, {muon}": {"pretrain.optimizer.learning_rate": adamw,
+                                 "pretrain.optimizer.matrix_learning_rate": muon}
+            for adamw, muon in ((0.006, 0.014), (0.003, 0.014), (0.012, 0.014), (0.006, 0.007), (0.006, 0.028))
+        },
+        "pretrain", ("seed",),
+    ),
     "frontier": Study(
         {
             "0.2": {"ppo.kl_coef": 0.2},
@@ -83,17 +116,20 @@ STUDIES = {
 
 
 @flow(name="study", description="Variants and seeds of the same stages, compared.")
-def study(name: str, seeds: int = 3, preset: str = "default") -> dict[str, str]:
-    """Bring every variant of a study up to date; for each, what DVC did with its last stage."""
+def study(
+    name: str, seeds: int = 3, preset: str = "default", overrides: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Bring every variant of a study up to date, with overrides for all of them; what DVC did with its last stage."""
     chosen = STUDIES[name]
+    common = {"evaluate.split": chosen.split} | dict(overrides or {})
     outcomes: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     for seed in range(seeds):
         for variant, changes in chosen.variants.items():
-            overrides = {**changes, **dict.fromkeys(chosen.seeds, seed)}
-            done = travel(preset, overrides, until=chosen.until, start=None, force=())
+            values = {**common, **changes, **dict.fromkeys(chosen.seeds, seed)}
+            done = travel(preset, values, until=chosen.until, start=None, force=())
             outcomes[f"{variant}, seed {seed}"] = done[chosen.until]
-            artifacts = open_workspace(Path.cwd(), preset, overrides).root / "artifacts"
+            artifacts = open_workspace(Path.cwd(), preset, values).root / "artifacts"
             figures = json.loads((artifacts / chosen.until / "metrics.json").read_text())
             rows.append({"variant": variant, "seed": seed, "figures": figures})
     out = Path(".lineage/studies") / name
@@ -102,7 +138,7 @@ def study(name: str, seeds: int = 3, preset: str = "default") -> dict[str, str]:
     from components.evaluation.study import write_study  # noqa: PLC0415 (pandas, which no other flow needs)
 
     print(write_study(name, rows, out))
-    tracking().store.log_study(name, out, {"seeds": seeds, "preset": preset})
+    tracking().store.log_study(name, out, {"seeds": seeds, "preset": preset} | common)
     return outcomes
 
 
@@ -112,10 +148,14 @@ def main() -> None:
     parser.add_argument("name", choices=STUDIES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--preset", default="default")
+    parser.add_argument(
+        "--set", action="append", default=[], type=assignment, metavar="SECTION.KEY=VALUE",
+        help="a value that holds in every variant, such as compute.precision=32-true; may be repeated",
+    )  # fmt: skip
     arguments = parser.parse_args()
     if arguments.seeds < 1:
         sys.exit("--seeds must be 1 or more")
-    run_flow(study, name=arguments.name, seeds=arguments.seeds, preset=arguments.preset)
+    run_flow(study, name=arguments.name, seeds=arguments.seeds, preset=arguments.preset, overrides=dict(arguments.set))
 
 
 if __name__ == "__main__":

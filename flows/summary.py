@@ -55,8 +55,8 @@ def _results(metrics: Mapping[str, Any]) -> Table:
     reward = metrics["reward"]
     ceiling = f" (ceiling {reward['label_ceiling']:.3f})" if "label_ceiling" in reward else ""
     table = Table("figure", "value", title=f"Results on {metrics['prompts']} held-out prompts, seed {metrics['seed']}")
-    table.add_row("base model, test bits per byte", f"{metrics['pretrain']['test_bits_per_byte']:.3f}")
-    table.add_row("reward model, held-out pair accuracy", f"{reward['test_pair_accuracy']:.3f}{ceiling}")
+    table.add_row("base model, bits per byte", f"{metrics['pretrain']['bits_per_byte']:.3f}")
+    table.add_row("reward model, held-out pair accuracy", f"{reward['pair_accuracy']:.3f}{ceiling}")
     return table
 
 

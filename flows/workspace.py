@@ -99,6 +99,8 @@ def refresh(workspace: Workspace) -> None:
         shutil.rmtree(root / folder, ignore_errors=True)
     for name in filter(None, names):
         source, target = home / name, root / name
+        if name.startswith("artifacts/"):  # results of the repository's own
+            continue
         if source.is_file() and not (name in KEPT_IN_VARIANT and target.exists()):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)

@@ -9,7 +9,7 @@ import torch
 
 from components.losses.sampling import Sampling
 from components.models.generation import sample_replies, uniforms
-from components.models.precision import autocast
+from components.models.precision import autocast, resolve
 from components.models.sizes import config_for
 from components.models.transformer import GPT
 from components.stages.runtime import keep_memory
@@ -31,7 +31,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     def run_round() -> float:
         started = time.perf_counter()
         for _ in range(options["steps"]):
-            with autocast(options.get("precision", "auto"), device):
+            with autocast(resolve(options.get("precision", "auto"), torch.device(device).type), device):
                 sample_replies(model, prompts, sampling=Sampling(), uniform=uniform, end_id=NO_END, pad_id=0)
         return options["steps"] * options["batch"] * options["new"] / (time.perf_counter() - started)
 

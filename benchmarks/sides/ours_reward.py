@@ -32,7 +32,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     )
     chat = ChatTokenizer.load(folder / "tokenizer.json")
     data = [
-        EncodedComparison(row["prompt"], row["replies"], tuple(row["ranks"]), (1,) * replies)
+        EncodedComparison(row["prompt"], row["replies"], tuple(row["ranks"]), (1,) * replies, "")
         for row in json.loads((folder / f"reward-{replies}.json").read_text())
     ]
     torch.manual_seed(0)

@@ -1,55 +1,100 @@
 """Ranked replies as token ids."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from components.data.chat import ChatTokenizer
-from components.data.records import Comparison, as_chat, read_records
+from components.data.records import Comparison, RecordError, as_chat, group_of, read_records
 from components.data.sequences import SequenceBatch, pack
 
 
 @dataclass(frozen=True)
 class EncodedComparison:
-    """A prompt's ids, its replies' ids with the end marker, their ranks (1 is best), and their lengths in words."""
+    """A prompt's ids, its replies' ids, their ranks (1 is best), their lengths in words, and the record's group.
+
+    A reply that ended has the end marker last, one that was cut does not.
+    """
 
     prompt: list[int]
     replies: list[list[int]]
     ranks: tuple[int, ...]
     words: tuple[int, ...]
+    group: str
 
 
 def encode_reply(tokenizer: ChatTokenizer, reply: str, *, max_tokens: int) -> list[int]:
-    """Ids of a reply and the end marker, max_tokens at most."""
-    return [*tokenizer.encode_text(reply)[: max_tokens - 1], tokenizer.end]
+    """Ids of a reply that somebody wrote, with the end marker where the whole of it fits into max_tokens."""
+    return [*tokenizer.encode_text(reply), tokenizer.end][:max_tokens]
+
+
+def encode_comparison(
+    row: Comparison, tokenizer: ChatTokenizer, *, max_prompt_tokens: int, max_reply_tokens: int
+) -> EncodedComparison:
+    """A record as token ids: of sampled replies the ids that were sampled, of others those of their text."""
+    return EncodedComparison(
+        tokenizer.encode_prompt(as_chat(row.messages), max_tokens=max_prompt_tokens),
+        [list(ids[:max_reply_tokens]) for ids in row.sampled]
+        or [encode_reply(tokenizer, reply, max_tokens=max_reply_tokens) for reply in row.replies],
+        row.ranks,
+        tuple(len(reply.split()) for reply in row.replies),
+        group_of(row),
+    )
 
 
 def load_comparisons(
     path: Path, tokenizer: ChatTokenizer, *, max_prompt_tokens: int, max_reply_tokens: int
-) -> list[EncodedComparison]:
-    """Read and encode a file of comparisons.
+) -> tuple[list[EncodedComparison], dict[str, int]]:
+    """Read and encode a file of comparisons; and how much of it teaches nothing and was left out.
+
+    Of replies that are the same tokens the first is kept: they can be written twice, or be made equal by the cut to
+    max_reply_tokens, and a rank between them would contradict itself. A comparison whose replies all tie goes.
 
     Raises:
-        RecordError: rows of the file break their schema.
+        RecordError: rows of the file break their schema, or none is left.
     """
-    return [
-        EncodedComparison(
-            tokenizer.encode_prompt(as_chat(row.messages), max_tokens=max_prompt_tokens),
-            [encode_reply(tokenizer, reply, max_tokens=max_reply_tokens) for reply in row.replies],
-            row.ranks,
-            tuple(len(reply.split()) for reply in row.replies),
+    kept: list[EncodedComparison] = []
+    dropped = {"replies_alike": 0, "comparisons_tied": 0}
+    for row in read_records(path, Comparison):
+        found = encode_comparison(
+            row, tokenizer, max_prompt_tokens=max_prompt_tokens, max_reply_tokens=max_reply_tokens
         )
-        for row in read_records(path, Comparison)
-    ]
+        distinct = _without_twins(found)
+        dropped["replies_alike"] += len(found.replies) - len(distinct.replies)
+        if len(set(distinct.ranks)) > 1:
+            kept.append(distinct)
+        else:
+            dropped["comparisons_tied"] += 1
+    if not kept:
+        raise RecordError(
+            f"{path} has nothing to learn from: in all of its {dropped['comparisons_tied']} comparisons the replies "
+            "tie or are cut to the same tokens. Comparisons with a better and a worse reply are needed"
+        )
+    return kept, dropped
+
+
+def distinct_places(comparison: EncodedComparison) -> list[int]:
+    """The places of the replies that are not the same tokens as one before."""
+    return [i for i, reply in enumerate(comparison.replies) if reply not in comparison.replies[:i]]
+
+
+def _without_twins(comparison: EncodedComparison) -> EncodedComparison:
+    places = distinct_places(comparison)
+    return replace(
+        comparison,
+        replies=[comparison.replies[i] for i in places],
+        ranks=tuple(comparison.ranks[i] for i in places),
+        words=tuple(comparison.words[i] for i in places),
+    )
 
 
 def as_pairs(comparisons: Iterable[EncodedComparison]) -> list[EncodedComparison]:
     """Every untied pair of replies as a comparison of its own, the better reply first."""
     return [
-        EncodedComparison(c.prompt, [c.replies[w], c.replies[l]], (1, 2), (c.words[w], c.words[l]))
+        EncodedComparison(c.prompt, [c.replies[w], c.replies[l]], (1, 2), (c.words[w], c.words[l]), c.group)
         for c in comparisons
         for w in range(len(c.ranks))
         for l in range(len(c.ranks))  # noqa: E741 (winner and loser)

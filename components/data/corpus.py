@@ -117,15 +117,18 @@ def split_of(name: str, params: Prepare) -> str:
 
 def prompt_use_of(name: str, params: Prepare) -> str:
     """What a prompt that the user brought serves for, by the hash of its id."""
-    if split_of(name, params) == "test":
-        return "evaluate"
+    split = split_of(name, params)
+    if split != "train":
+        return split
     return "compare" if hash_fraction(name, "role") < 0.5 else "ppo"
 
 
 def role_of(name: str, split: str, params: Prepare) -> str:
-    """What a conversation serves for after pretraining: demonstrations, or prompts for one of three uses."""
-    if split != "train":
-        return {"validation": "demonstrations", "test": "evaluate"}[split]
+    """What a conversation serves for after pretraining: demonstrations, or prompts for one of four uses."""
+    if split == "test":
+        return "test"
+    if split == "validation":
+        return "demonstrations" if hash_fraction(name, "validation") < 0.5 else "validation"
     coin = hash_fraction(name, "role")
     if coin < params.demonstration_fraction:
         return "demonstrations"

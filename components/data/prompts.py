@@ -9,7 +9,7 @@ from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, Messages
 from components.data.digests import hash_fraction
 from components.data.records import Prompt, as_chat, as_message
 
-USES = ("evaluate", "ppo", "compare")  # in order of claim: a prompt found in two uses stays with the first
+USES = ("test", "validation", "ppo", "compare")  # in order of claim: a prompt found in two uses stays with the first
 
 
 class PromptPool:

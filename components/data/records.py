@@ -45,6 +45,7 @@ class Demonstration:
     id: Text
     messages: tuple[Message, ...]
     ratings: dict[str, int] = Field(default_factory=dict)
+    group: str = ""
 
     @model_validator(mode="after")
     def _roles_alternate(self) -> "Demonstration":
@@ -60,6 +61,7 @@ class Prompt:
 
     id: Text
     messages: tuple[Message, ...]
+    group: str = ""
 
     @model_validator(mode="after")
     def _ends_with_user(self) -> "Prompt":
@@ -71,17 +73,27 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Comparison:
-    """Replies to one prompt with their ranks: 1 is best, equal ranks are ties (InstructGPT's K-wise ranking)."""
+    """Replies to one prompt with their ranks: 1 is best, equal ranks are ties (InstructGPT's K-wise ranking).
+
+    Replies that our own models sampled keep their `sampled` ids, and whether each `ended` by itself: its end marker is
+    then its last id. Without them a reply is the whole of its text.
+    """
 
     id: Text
     messages: tuple[Message, ...]
     replies: Annotated[tuple[str, ...], Field(min_length=2, max_length=9)]
     ranks: tuple[Annotated[int, Field(ge=1)], ...]
+    sampled: tuple[tuple[int, ...], ...] = ()
+    ended: tuple[bool, ...] = ()
+    group: str = ""
 
     @model_validator(mode="after")
     def _ranks_match(self) -> "Comparison":
         if len(self.ranks) != len(self.replies):
             raise ValueError(f"{len(self.replies)} replies have {len(self.ranks)} ranks")
+        for name in ("sampled", "ended"):
+            if getattr(self, name) and len(getattr(self, name)) != len(self.replies):
+                raise ValueError(f"{len(self.replies)} replies have {len(getattr(self, name))} `{name}`")
         if not self.messages or self.messages[-1].role != "user":
             raise ValueError("a comparison's messages end with a user message")
         return self
@@ -136,6 +148,11 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
             out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
             count += 1
     return count
+
+
+def group_of(record: Any) -> str:
+    """What a record belongs to: records of one group are alike, and fall into the same split; by default itself."""
+    return str(record.group or record.id)
 
 
 def as_message(plain: dict[str, str]) -> Message:

@@ -1,7 +1,7 @@
 """Best-of-n sampling: what picking the best-scored of n replies gains, and how far from the sampler it goes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,14 +27,21 @@ def best_of_n_mean(scores: np.ndarray, values: np.ndarray, n: int) -> float:
     return float((weights * values[order]).sum() / math.comb(len(scores), n))
 
 
-def best_of_n_curve(scores: Sequence[np.ndarray], gold: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
-    """For n = 1, 2, 4, ... up to K: KL, mean score and mean gold score of the best-scored of n, over prompts."""
+def best_of_n_curve(
+    scores: Sequence[np.ndarray], values: Mapping[str, Sequence[np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """For n = 1, 2, 4, ... up to K: KL, and the mean of every value of the best-scored of n, over prompts.
+
+    Args:
+        scores: by which the best is picked, [K] for each prompt.
+        values: by name, what is averaged, [K] for each prompt; `<name>_score` in the result.
+    """
     smallest = min(len(own) for own in scores)
-    curve = {}
-    for n in (2**power for power in range(int(math.log2(smallest)) + 1)):
-        curve[str(n)] = {
-            "kl": best_of_n_kl(n),
-            "reward_score": float(np.mean([best_of_n_mean(s, s, n) for s in scores])),
-            "gold_score": float(np.mean([best_of_n_mean(s, g, n) for s, g in zip(scores, gold, strict=True)])),
+    return {
+        str(n): {"kl": best_of_n_kl(n)}
+        | {
+            f"{name}_score": float(np.mean([best_of_n_mean(s, v, n) for s, v in zip(scores, found, strict=True)]))
+            for name, found in values.items()
         }
-    return curve
+        for n in (2**power for power in range(int(math.log2(smallest)) + 1))
+    }

@@ -19,12 +19,14 @@ class Interval(NamedTuple):
 def bootstrap_mean(
     totals: Sequence[float] | np.ndarray, counts: Sequence[float] | np.ndarray, *, seed: int
 ) -> Interval:
-    """Ratio sum(totals) / sum(counts) with its interval, resampling whole clusters (Efron 1979).
+    """A share, sum(totals) / sum(counts), with its interval, resampling whole clusters (Efron 1979).
 
-    A cluster is what varies together: the pairs of one prompt, the prompts of one conversation.
+    A cluster is what varies together: the pairs of one prompt, the prompts of one conversation. Where every resample
+    is the same, as when there is one cluster or all agree, the bootstrap knows no width: the interval is then 3 / n
+    wide on either side, n being the number of clusters (the rule of three, Hanley and Lippman-Hand 1983).
 
     Args:
-        totals: sum of the quantity in each cluster.
+        totals: sum of the quantity in each cluster, at most its count.
         counts: number of items in each cluster.
 
     Raises:
@@ -36,7 +38,10 @@ def bootstrap_mean(
     picks = np.random.default_rng(seed).integers(0, len(totals), (SAMPLES, len(totals)))
     means = totals[picks].sum(axis=1) / np.maximum(counts[picks].sum(axis=1), 1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(totals.sum() / counts.sum()), float(low), float(high))
+    mean = float(totals.sum() / counts.sum())
+    if low == high:
+        low, high = max(0.0, mean - 3 / len(totals)), min(1.0, mean + 3 / len(totals))
+    return Interval(mean, float(low), float(high))
 
 
 def by_cluster(values: Sequence[float], clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from components.evaluation.intervals import bootstrap_mean, by_cluster
 
 BINS = 10
 
@@ -13,38 +16,52 @@ class PairTable:
     """All untied pairs of a set of rankings, one row each.
 
     margins: score of the better reply less that of the worse. rank_gaps: difference of their ranks. length_gaps: words
-    of the better reply less those of the worse. prompts: which ranking a pair is of.
+    of the better reply less those of the worse. groups: what a pair varies together with, its conversation.
     """
 
     margins: np.ndarray
     rank_gaps: np.ndarray
     length_gaps: np.ndarray
-    prompts: np.ndarray
+    groups: np.ndarray
 
     @property
     def correct(self) -> np.ndarray:
         """Whether the better reply scores higher."""
         return self.margins > 0
 
-    def by_prompt(self) -> tuple[np.ndarray, np.ndarray]:
-        """For each prompt that has pairs, those ordered rightly and all."""
-        _, place = np.unique(self.prompts, return_inverse=True)
-        return np.bincount(place, weights=self.correct), np.bincount(place)
-
 
 def pair_table(
-    scores: Sequence[np.ndarray], ranks: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]]
+    scores: Sequence[np.ndarray],
+    ranks: Sequence[Sequence[int]],
+    lengths: Sequence[Sequence[int]],
+    groups: Sequence[str],
 ) -> PairTable:
     """The pairs of each prompt's replies: scores [K], ranks (1 is best, equal ranks make no pair), lengths in words."""
     rows = [
-        (own[w] - own[l], rank[l] - rank[w], length[w] - length[l], prompt)
-        for prompt, (own, rank, length) in enumerate(zip(scores, ranks, lengths, strict=True))
+        (own[w] - own[l], rank[l] - rank[w], length[w] - length[l], number)
+        for number, (own, rank, length) in enumerate(zip(scores, ranks, lengths, strict=True))
         for w in range(len(rank))
         for l in range(len(rank))  # noqa: E741 (winner and loser)
         if rank[w] < rank[l]
     ]
-    columns = np.array(rows, float).reshape(-1, 4).T
-    return PairTable(*columns)
+    margins, rank_gaps, length_gaps, number = np.array(rows, float).reshape(-1, 4).T
+    return PairTable(margins, rank_gaps, length_gaps, np.array(groups, object)[number.astype(int)])
+
+
+def pair_figures(table: PairTable, *, seed: int) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Accuracy with its interval over conversations, by what, and calibration; and the calibration curve."""
+    interval = bootstrap_mean(*by_cluster(table.correct.astype(float).tolist(), table.groups.tolist()), seed=seed)
+    curve, error = calibration(table.margins)
+    figures = {
+        "pair_accuracy": interval.mean,
+        "pair_accuracy_low": interval.low,
+        "pair_accuracy_high": interval.high,
+        "pairs": len(table.margins),
+        "conversations": len(set(table.groups)),
+        "calibration_error": error,
+        **{f"pair_accuracy_by_{kind}": groups for kind, groups in accuracy_by(table).items()},
+    }
+    return figures, curve
 
 
 def calibration(margins: np.ndarray) -> tuple[list[dict[str, float]], float]:

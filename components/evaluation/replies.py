@@ -2,29 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from components.evaluation.intervals import Interval, bootstrap_mean, by_cluster
 
 
+class Sampled(Protocol):
+    """A reply as it was sampled: its ids, and whether it ended by itself."""
+
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def ended(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class ReplySet:
-    """One model's replies to the evaluation prompts, in the prompts' order."""
+    """One model's replies to the evaluation prompts, in the prompts' order, and their scores by who gave them."""
 
+    replies: Sequence[Sampled]
     texts: list[str]
-    num_tokens: list[int]
-    ended: list[bool]
-    gold: list[float]
-    reward: list[float]
+    scores: dict[str, list[float]]
 
     def figures(self) -> dict[str, float]:
         """Means over the replies; distinct-2 is over all of them together."""
         return {
-            "gold_score": float(np.mean(self.gold)),
-            "reward_score": float(np.mean(self.reward)),
-            "response_tokens": float(np.mean(self.num_tokens)),
-            "ended_share": float(np.mean(self.ended)),
+            **{f"{name}_score": float(np.mean(scores)) for name, scores in self.scores.items()},
+            "response_tokens": float(np.mean([len(reply.ids) for reply in self.replies])),
+            "ended_share": float(np.mean([reply.ended for reply in self.replies])),
             "distinct_2": distinct_n(self.texts, 2),
         }
 

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from components.gates import Verdict
+
 # (file, stage, columns, y label): drawn from the stages' history.csv
 CURVES = (
     ("pretrain", "pretrain", ("train/loss",), "loss (nats a token)"),
@@ -24,9 +26,10 @@ CURVES = (
 )
 ALIGNED = {"ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
 MODELS = ("pretrain", "sft", *ALIGNED)
+REFEREES = {"gold": "gold score", "judge": "judge", "typicality": "typicality"}
 ROWS = (
-    ("test_bits_per_byte", "test bits per byte"),
-    ("gold_score", "gold score"),
+    ("bits_per_byte", "bits per byte"),
+    *((f"{name}_score", title) for name, title in REFEREES.items()),
     ("reward_score", "reward-model score"),
     ("response_tokens", "tokens a reply"),
     ("ended_share", "replies that end"),
@@ -39,15 +42,16 @@ def write_report(
     artifacts: Path,
     metrics: Mapping[str, Any],
     replies: Sequence[Mapping[str, Any]],
-    gates: Mapping[str, Sequence[str]],
+    gates: Mapping[str, Verdict],
     *,
     samples: int,
 ) -> None:
     """Write report.md, report.html and plots/ below out.
 
     Args:
-        replies: rows with `user` and, for each of `MODELS`, `reply` and `gold`.
-        gates: what failed of each stage's gate; empty is a pass.
+        metrics: as evaluate writes them; `referees` names those who judged, `left_out` what could not be judged.
+        replies: rows with `user` and, for each of `MODELS`, `reply` and a score by each referee.
+        gates: the verdict on each stage.
         samples: how many rows of replies to show.
     """
     plots = out / "plots"
@@ -56,13 +60,14 @@ def write_report(
         history = pd.read_csv(artifacts / stage / "history.csv")
         _curve(history, [column for column in columns if column in history], label, stage, plots / f"{name}.png")
     _calibration(pd.read_csv(artifacts / "reward" / "calibration.csv"), plots / "calibration.png")
-    _gold_histogram(replies, plots / "gold.png")
+    first = metrics["referees"][0]
+    _histogram(replies, first, plots / f"{first}.png")
     sections = [
         ("The road", headline_table(metrics)),
         ("What alignment gained and cost", alignment_table(metrics)),
         ("The models side by side", models_table(metrics)),
         ("Gates", gates_table(gates)),
-        ("Replies to held-out prompts", replies_table(replies[:samples])),
+        (f"Replies to held-out prompts, {REFEREES[first]} in brackets", replies_table(replies[:samples], first)),
     ]
     (out / "report.md").write_text(_markdown(sections, plots))
     (out / "report.html").write_text(_html(sections, plots))
@@ -73,50 +78,59 @@ def headline_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     reward = metrics["reward"]
     ceiling = f" of a ceiling of {reward['label_ceiling']:.3f}" if "label_ceiling" in reward else ""
     rows = [
-        ("base model, test bits per byte", f"{metrics['pretrain']['test_bits_per_byte']:.3f}"),
+        ("seed, precision, split", f"{metrics['seed']}, {metrics['precision']}, {metrics['split']}"),
+        ("base model, bits per byte", f"{metrics['pretrain']['bits_per_byte']:.3f}"),
         (
             "reward model, held-out pair accuracy",
-            f"{reward['test_pair_accuracy']:.3f} [{reward['test_pair_accuracy_low']:.3f}, "
-            f"{reward['test_pair_accuracy_high']:.3f}]{ceiling}",
+            f"{reward['pair_accuracy']:.3f} [{reward['pair_accuracy_low']:.3f}, "
+            f"{reward['pair_accuracy_high']:.3f}]{ceiling}",
         ),
-        ("reward model, expected calibration error", f"{reward['test_calibration_error']:.3f}"),
+        ("reward model, expected calibration error", f"{reward['calibration_error']:.3f}"),
+        *((f"not judged: {name}", why) for name, why in metrics["left_out"].items()),
     ]
     return pd.DataFrame(rows, columns=["figure", "value"])
 
 
 def alignment_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Each way of alignment against the SFT model, one row a way."""
+    """Each way of alignment against the SFT model before every referee, one row a way."""
     rows = [
         (
             title,
-            f"{own['gold_win_rate']:.1%} [{own['gold_win_rate_low']:.1%}, {own['gold_win_rate_high']:.1%}]",
+            *(share_with_interval(own, f"{name}_win_rate") for name in metrics["referees"]),
             f"{own['kl']:.2f}",
             f"{own['pretrain_loss_increase']:+.2%}",
             f"{own['ended_share']:.1%}",
         )
         for title, own in ((title, metrics[name]) for name, title in ALIGNED.items())
     ]
-    wins = f"wins over SFT by gold score, {metrics['prompts']} prompts"
-    return pd.DataFrame(rows, columns=["", wins, "KL to SFT, nats a reply", "loss on plain text", "replies that end"])
+    wins = [f"wins over SFT by {REFEREES[name]}, {metrics['prompts']} prompts" for name in metrics["referees"]]
+    return pd.DataFrame(rows, columns=["", *wins, "KL to SFT, nats a reply", "loss on plain text", "replies that end"])
+
+
+def share_with_interval(figures: Mapping[str, float], name: str) -> str:
+    """A share and its 95 % interval, as `81.0% [77.9%, 84.1%]`."""
+    return f"{figures[name]:.1%} [{figures[f'{name}_low']:.1%}, {figures[f'{name}_high']:.1%}]"
 
 
 def models_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     """Each stage's model, one column a model."""
-    rows = [[label, *(f"{metrics[model][key]:.3f}" for model in MODELS)] for key, label in ROWS]
+    known = [(key, label) for key, label in ROWS if key in metrics["sft"]]
+    rows = [[label, *(f"{metrics[model][key]:.3f}" for model in MODELS)] for key, label in known]
     return pd.DataFrame(rows, columns=["", *MODELS])
 
 
-def gates_table(gates: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def gates_table(gates: Mapping[str, Verdict]) -> pd.DataFrame:
     """Which stage's model may become champion."""
-    rows = [
-        (f"gpt-{stage}", "passed" if not failed else "closed: " + "; ".join(failed)) for stage, failed in gates.items()
-    ]
-    return pd.DataFrame(rows, columns=["model", "gate"])
+    return pd.DataFrame([(f"gpt-{stage}", str(verdict)) for stage, verdict in gates.items()], columns=["model", "gate"])
 
 
-def replies_table(replies: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Replies to the same prompt, with their gold scores."""
-    rows = [[row["user"], *(f"{row[m]['reply']} ({row[m]['gold']:.2f})" for m in MODELS)] for row in replies]
+def replies_table(replies: Sequence[Mapping[str, Any]], referee: str) -> pd.DataFrame:
+    """Replies to the same prompt, with a referee's scores; `...` where a reply was cut."""
+
+    def cell(own: Mapping[str, Any]) -> str:
+        return f"{own['reply']}{'' if own['ended'] else ' ...'} ({own[referee]:.2f})"
+
+    rows = [[row["user"], *(cell(row[model]) for model in MODELS)] for row in replies]
     return pd.DataFrame(rows, columns=["user", *MODELS])
 
 
@@ -144,12 +158,12 @@ def _calibration(curve: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def _gold_histogram(replies: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _histogram(replies: Sequence[Mapping[str, Any]], referee: str, path: Path) -> None:
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
     for model in MODELS:
-        axes.hist([row[model]["gold"] for row in replies], bins=24, alpha=0.5, label=model)
-    axes.set(xlabel="gold score of a reply", ylabel="prompts", title="gold score by model")
+        axes.hist([row[model][referee] for row in replies], bins=24, alpha=0.5, label=model)
+    axes.set(xlabel=f"{REFEREES[referee]} of a reply", ylabel="prompts", title=f"{REFEREES[referee]} by model")
     axes.legend()
     _save(figure, path)
 

@@ -10,20 +10,38 @@ from matplotlib.figure import Figure
 
 # Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom.
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-ALIGNMENT = ("gold_score", "reward_score", "kl", "gold_win_rate", "pretrain_loss_increase", "ended_share", "distinct_2")
+ALIGNMENT = (
+    "gold_score", "typicality_score", "reward_score", "kl", "gold_win_rate", "typicality_win_rate",
+    "pretrain_loss_increase", "ended_share", "distinct_2",
+)  # fmt: skip
+REWARD = ("train_sample.pair_accuracy", "validation.pair_accuracy", "validation.calibration_error")
+LINEAGE = (
+    "pretrain.bits_per_byte", "sft.validation_loss_ratio", "sft.ended_share", "reward.pair_accuracy",
+    "reward.share_of_ceiling", "reward.calibration_error",
+    *(f"{model}.{name}" for model in ("ppo", "dpo", "feedme") for name in
+      ("gold_win_rate", "typicality_win_rate", "kl", "pretrain_loss_increase", "ended_share")),
+)  # fmt: skip
 FIGURES = {
+    "seeds": LINEAGE,
+    "controls": LINEAGE,
+    "sizes": ("validation.bits_per_byte",),
+    "rates": ("validation.bits_per_byte",),
     "frontier": tuple(f"ppo.{name}" for name in ALIGNMENT),
     "methods": ALIGNMENT,
     "pretraining-mix": tuple(f"ppo.{name}" for name in ALIGNMENT),
-    "pairs": ("train_sample.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
-    "comparisons": ("train_sample.pair_accuracy", "test.pair_accuracy", "test.calibration_error"),
+    "pairs": REWARD,
+    "comparisons": REWARD,
 }
 # What the two panels of a plot show; the frontier has a plot of its own.
 PLOTTED = {
+    "seeds": ("ppo.gold_win_rate", "ppo.typicality_win_rate"),
+    "controls": ("ppo.gold_win_rate", "reward.pair_accuracy"),
+    "sizes": ("validation.bits_per_byte",),
+    "rates": ("validation.bits_per_byte",),
     "methods": ("gold_score", "kl"),
     "pretraining-mix": ("ppo.pretrain_loss_increase", "ppo.gold_score"),
-    "pairs": ("train_sample.pair_accuracy", "test.pair_accuracy"),
-    "comparisons": ("test.pair_accuracy", "test.calibration_error"),
+    "pairs": ("train_sample.pair_accuracy", "validation.pair_accuracy"),
+    "comparisons": ("validation.pair_accuracy", "validation.calibration_error"),
 }
 
 
@@ -37,15 +55,26 @@ def write_study(name: str, rows: Sequence[Mapping[str, Any]], out: Path) -> str:
     """
     table = summary(by_method(rows) if name == "methods" else rows, FIGURES[name])
     table.to_csv(out / "summary.csv", index=False)
-    text = table.to_string(index=False, float_format=lambda value: f"{value:.4f}")
+    text = table.to_string(index=False, float_format=lambda value: f"{value:.4f}") + gates_passed(rows)
     (out / "summary.md").write_text(f"# Study: {name}\n\n```\n{text}\n```\n")
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     if name == "frontier":
         _frontier(figure, table, rows)
     else:
         _panels(figure, table, PLOTTED[name])
     figure.savefig(out / "plot.png", dpi=120, metadata={"Software": None})
     return text
+
+
+def gates_passed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How often each stage's gate was passed, a line a variant; nothing where no gate was asked."""
+    lines = []
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        found = [row["figures"]["gates"] for row in rows if row["variant"] == variant and "gates" in row["figures"]]
+        if found:
+            counts = ", ".join(f"{gate} {sum(own[gate] for own in found)} of {len(found)}" for gate in found[0])
+            lines.append(f"gates passed, {variant}: {counts}")
+    return "".join(f"\n{line}" for line in lines)
 
 
 def by_method(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -96,10 +125,13 @@ def _look_up(figures: Mapping[str, Any], dotted: str) -> float | None:
 
 
 def _frontier(figure: Figure, table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Gold and proxy reward against the square root of KL (arXiv:2204.05862, section 4.3; arXiv:2210.10760)."""
+    """Both referees and the proxy reward against the square root of KL (arXiv:2204.05862, section 4.3;
+    arXiv:2210.10760): where they part, the policy is over-optimised.
+    """
     best = rows[0]["figures"]["best_of_n"].values()
-    axes = figure.subplots(1, 2)
-    for axis, score in zip(axes, ("gold_score", "reward_score"), strict=True):
+    scores = ("gold_score", "typicality_score", "reward_score")
+    axes = figure.subplots(1, len(scores))
+    for axis, score in zip(axes, scores, strict=True):
         wide = table.pivot(index="variant", columns="figure", values=["mean", "plus_minus"])
         wide = wide.reindex(table["variant"].unique())
         kl = np.sqrt(wide["mean"]["ppo.kl"].clip(lower=0))

@@ -1,4 +1,4 @@
-"""The gold function: what the simulated labeler likes, and the referee of the evaluation.
+"""The gold function: what the simulated labeler likes, and for that labeler the first referee of the evaluation.
 
 A reply's score is the sum of five parts, each in [0, 1] before its weight:
 
@@ -10,7 +10,8 @@ A reply's score is the sum of five parts, each in [0, 1] before its weight:
 | length | 0.5 | the reply has 5 to 25 words, falling off linearly to 0 words and to 50 |
 | freshness | 0.5 | no pair of neighbouring words occurs twice |
 
-Nothing that trains sees it: rewards come from a model trained on noisy rankings alone, as people's would be.
+Rewards come from a model trained on noisy rankings by it, as people's would be; studies may ask for it itself, by
+`ppo.reward: {kind: gold}`. Flattery pleases it, so a second referee judges too (components/evaluation/typicality.py).
 """
 
 import math

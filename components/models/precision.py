@@ -65,11 +65,6 @@ def resolve(precision: str, device_type: str) -> str:
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
-    """Autocast as Lightning does for the same precision; none for fp32.
-
-    Code that is compiled gives a resolved name: asking for the processor's abilities cannot be traced.
-    """
+    """Autocast as Lightning does for the same precision, a resolved one; none for fp32."""
     device_type = torch.device(device).type
-    if precision == "auto":
-        precision = resolve(precision, device_type)
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed")

@@ -1,12 +1,13 @@
 """Compare: the SFT model samples K replies a prompt and a labeler ranks them (InstructGPT, section 3.4).
 
-Writes `artifacts/compare/{train,test}.jsonl`, split by prompt. The simulated labeler ranks by a gold score plus noise
-(see components/labeling); the file labeler takes the comparisons that ingest brought from the user.
+Writes `artifacts/compare/{train,judge,validation,test}.jsonl`, split by conversation: choices are made on validation,
+test is evaluate's. The simulated labeler ranks by a gold score plus noise (see components/labeling). The file labeler
+takes the comparisons that ingest brought from the user; what its people like has no formula, so half of what could
+train goes to `judge`, for the reward model that referees (components/stages/reward.py).
 """
 
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,18 +15,20 @@ import numpy as np
 
 from components.checkpoints import load_gpt, load_tokenizer
 from components.data.digests import hash_fraction
-from components.data.records import Comparison, RecordError, read_records, write_records
+from components.data.records import Comparison, RecordError, group_of, read_records, write_records
 from components.labeling.gold import Gold
 from components.labeling.simulated import calibrate, pair_differences
 from components.progress import Progress
-from components.schema import SimulatedLabeler
-from components.stages.replies import EncodedPrompt, load_prompts, sample_texts
+from components.schema import Compare, FileLabeler, SimulatedLabeler
+from components.stages.arithmetic import device_of, precision_of
+from components.stages.replies import EncodedPrompt, Reply, load_prompts, sample_all
 from components.stages.runtime import Stage
 
 SFT = Path("artifacts/sft/model")
 PROMPTS = Path("artifacts/prepare/prompts/compare.jsonl")
 DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
 BROUGHT = Path("artifacts/prepare/comparisons.jsonl")
+SPLITS = ("train", "judge", "validation", "test")
 PROMPTS_AT_ONCE = 256
 
 
@@ -33,18 +36,28 @@ def compare(stage: Stage) -> None:
     """The whole stage."""
     labeler = stage.params.compare.labeler
     comparisons = _simulate(stage, labeler) if isinstance(labeler, SimulatedLabeler) else _read_brought(stage)
-
-    def in_test(comparison: Comparison) -> bool:
-        # By conversation, not by prompt: two prompts cut from one conversation share most of their words.
-        return hash_fraction(comparison.id.split(":")[0], "comparison") < stage.params.compare.test_fraction
-
-    splits: dict[str, Callable[[Comparison], bool]] = {"test": in_test, "train": lambda c: not in_test(c)}
-    for name, belongs in splits.items():
-        rows = [comparison for comparison in comparisons if belongs(comparison)]
-        if not rows:
-            raise RecordError(f"no comparison falls into the {name} split: more than {len(comparisons)} are needed")
+    if not any(len(set(comparison.ranks)) > 1 for comparison in comparisons):
+        raise RecordError(f"all replies of all {len(comparisons)} comparisons tie: there is nothing to learn from them")
+    for name in SPLITS:
+        rows = [row for row in comparisons if split_of(group_of(row), stage.params.compare) == name]
+        if not rows and not (name == "judge" and isinstance(labeler, SimulatedLabeler)):
+            groups = len({group_of(row) for row in comparisons})
+            raise RecordError(
+                f"of {len(comparisons)} comparisons in {groups} group(s) none falls into the {name} split: bring more, "
+                "or raise compare.validation_fraction and test_fraction. What shares a `group` stays together"
+            )
         write_records(stage.path(f"{name}.jsonl"), rows)
         stage.metrics[name] = _describe(rows)
+
+
+def split_of(group: str, params: Compare) -> str:
+    """The split of a comparison, by its conversation: two prompts cut from one share most of their words."""
+    coin = hash_fraction(group, "comparison")
+    if coin < params.test_fraction:
+        return "test"
+    if coin < params.test_fraction + params.validation_fraction:
+        return "validation"
+    return "judge" if isinstance(params.labeler, FileLabeler) and hash_fraction(group, "judge") < 0.5 else "train"
 
 
 def _read_brought(stage: Stage) -> list[Comparison]:
@@ -56,14 +69,15 @@ def _read_brought(stage: Stage) -> list[Comparison]:
 
 
 def _simulate(stage: Stage, labeler: SimulatedLabeler) -> list[Comparison]:
-    params = stage.params
     gold = Gold.of_demonstrations(DEMONSTRATIONS)
-    prompts, replies = _sample(stage)
+    prompts, replies, texts = _sample(stage)
     scores = [
-        np.array([gold.score(prompt.user, reply) for reply in own])
-        for prompt, own in zip(prompts, replies, strict=True)
+        np.array([gold.score(prompt.user, text) for text in own]) for prompt, own in zip(prompts, texts, strict=True)
     ]
-    model = calibrate(scores, agreement=labeler.agreement, tie_margin=labeler.tie_margin)
+    try:
+        model = calibrate(scores, agreement=labeler.agreement, tie_margin=labeler.tie_margin)
+    except ValueError as error:
+        raise RecordError(f"the labeler cannot rank the SFT model's replies: {error}") from None
     differences = pair_differences(scores)
     stage.metrics["labeler"] = {
         **asdict(model),
@@ -71,42 +85,52 @@ def _simulate(stage: Stage, labeler: SimulatedLabeler) -> list[Comparison]:
         "ceiling": model.ceiling(differences),
         "mean_gold": float(np.mean(np.concatenate(scores))),
     }
+    stage.metrics["ended_share"] = float(np.mean([reply.ended for own in replies for reply in own]))
     stage.path("labeler.json").write_text(json.dumps({"kind": "simulated", **asdict(model)}) + "\n")
-    generator = np.random.default_rng((params.seed, 1))
+    generator = np.random.default_rng((stage.params.seed, 1))
     return [
-        Comparison(id=p.id, messages=p.messages, replies=tuple(own), ranks=tuple(model.rank(score, generator)))
-        for p, own, score in zip(prompts, replies, scores, strict=True)
+        Comparison(
+            id=prompt.id,
+            group=prompt.group,
+            messages=prompt.messages,
+            replies=tuple(text),
+            ranks=tuple(model.rank(score, generator)),
+            sampled=tuple(tuple(reply.ids) for reply in own),
+            ended=tuple(reply.ended for reply in own),
+        )
+        for prompt, own, text, score in zip(prompts, replies, texts, scores, strict=True)
     ]
 
 
-def _sample(stage: Stage) -> tuple[list[EncodedPrompt], list[list[str]]]:
-    """K replies to each prompt, some prompts at a time; finished ones survive a kill."""
+def _sample(stage: Stage) -> tuple[list[EncodedPrompt], list[list[Reply]], list[list[str]]]:
+    """K replies to each prompt, and their texts, some prompts at a time; finished ones survive a kill."""
     params, k = stage.params, stage.params.compare.replies_per_prompt
-    model, tokenizer = load_gpt(SFT), load_tokenizer(SFT)
+    model, tokenizer = load_gpt(SFT).to(device_of(stage)), load_tokenizer(SFT)
     prompts = load_prompts(
         PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens, limit=params.compare.num_prompts
     )
-    texts: list[str] = []
+    replies: list[Reply] = []
     parts = [stage.state / f"replies-{start:06d}.json" for start in range(0, len(prompts), PROMPTS_AT_ONCE)]
     for part in itertools.takewhile(Path.exists, parts):
-        texts += json.loads(part.read_text())
-    with Progress(len(prompts) * k, "replies", done=len(texts)) as progress:
-        for start in range(len(texts) // k, len(prompts), PROMPTS_AT_ONCE):
-            replies = sample_texts(
+        replies += [Reply(**row) for row in json.loads(part.read_text())]
+    with Progress(len(prompts) * k, "replies", done=len(replies)) as progress:
+        for start in range(len(replies) // k, len(prompts), PROMPTS_AT_ONCE):
+            found = sample_all(
                 model,
                 tokenizer,
                 [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)],
                 params.generation,
-                precision=params.compute.precision,
+                precision=precision_of(stage),
                 batch_size=params.compare.batch_size,
                 seed=params.seed + 1 + start,
                 progress=progress,
             )
             part = parts[start // PROMPTS_AT_ONCE]
-            part.with_suffix(".partial").write_text(json.dumps(replies))
+            part.with_suffix(".partial").write_text(json.dumps([asdict(reply) for reply in found]))
             part.with_suffix(".partial").rename(part)
-            texts += replies
-    return prompts, [texts[start : start + k] for start in range(0, len(texts), k)]
+            replies += found
+    rows = [replies[start : start + k] for start in range(0, len(replies), k)]
+    return prompts, rows, [[reply.text(tokenizer) for reply in own] for own in rows]
 
 
 def _describe(rows: list[Comparison]) -> dict[str, float]:

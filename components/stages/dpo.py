@@ -78,7 +78,7 @@ def dpo(stage: Stage) -> None:
     params = stage.params
     torch.manual_seed(seed_of(stage))
     tokenizer = load_tokenizer(SFT)
-    data = load_comparisons(
+    data, dropped = load_comparisons(
         COMPARISONS,
         tokenizer,
         max_prompt_tokens=params.prepare.max_prompt_tokens,
@@ -86,7 +86,7 @@ def dpo(stage: Stage) -> None:
     )
     module = DpoModule(stage, data, tokenizer.pad)
     fit(stage, module, checkpoint_interval=params.dpo.checkpoint_interval)
-    stage.metrics |= {"prompts": len(data), "steps": module.total_steps}
+    stage.metrics |= {"prompts": len(data), "dropped": dropped, "steps": module.total_steps}
     model: GPT = module.network  # type: ignore[assignment]
-    save_model(stage.path("model"), model, SFT / "tokenizer.json")
+    save_model(stage.path("model"), model, SFT / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

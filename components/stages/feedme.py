@@ -24,11 +24,10 @@ COMPARISONS = Path("artifacts/compare")
 
 
 def best_replies(comparisons: Iterable[EncodedComparison], *, pad_id: int, width: int) -> DemonstrationRows:
-    """The first-ranked replies of each prompt as training rows; a prompt whose replies all tie teaches nothing."""
+    """The first-ranked replies of each prompt as training rows."""
     pieces = [
         EncodedChat(c.prompt + reply, [False] * len(c.prompt) + [True] * len(reply))
         for c in comparisons
-        if len(set(c.ranks)) > 1
         for reply, rank in zip(c.replies, c.ranks, strict=True)
         if rank == min(c.ranks)
     ]
@@ -48,11 +47,11 @@ def feedme(stage: Stage) -> None:
                 tokenizer,
                 max_prompt_tokens=params.prepare.max_prompt_tokens,
                 max_reply_tokens=params.generation.max_new_tokens,
-            ),
+            )[0],
             pad_id=tokenizer.pad,
             width=longest,
         )
-        for split in ("train", "test")
+        for split in ("train", "validation")
     )
     module = ImitationModule(stage, load_gpt(SFT).train(), params.feedme, train=train, validation=validation)
     stage.metrics["untuned"] = module.validate()
@@ -64,5 +63,5 @@ def feedme(stage: Stage) -> None:
     )
     stage.metrics |= {"rows": len(train.input_ids), "validation": {"loss": module.validate()["validation/loss"]}}
     model: GPT = module.network  # type: ignore[assignment]
-    save_model(stage.path("model"), model, SFT / "tokenizer.json")
+    save_model(stage.path("model"), model, SFT / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

@@ -18,9 +18,9 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from components import schema
-from components.models.precision import resolve, training_device
 from components.progress import Progress
 from components.schema_base import Optimizer as OptimizerParams
+from components.stages.arithmetic import device_of, precision_of
 from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.stages.history import History
 from components.stages.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
@@ -61,7 +61,7 @@ class TrainingModule(LightningModule):
         self.automatic_optimization = False
         self.stage = stage
         self.total_steps = total_steps
-        self.precision: Any = _settled_precision(stage)
+        self.precision: Any = precision_of(stage)
         self.history = History(stage.scratch / "history.jsonl")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
@@ -184,15 +184,6 @@ class SupervisedModule(TrainingModule):
         )
 
 
-def _settled_precision(stage: Stage) -> str:
-    """The precision of a run, kept with its checkpoints: in a resumed run or another process it stays what it is."""
-    settled = stage.state / "precision.txt"
-    if not settled.exists():
-        compute = stage.params.compute
-        settled.write_text(resolve(compute.precision, training_device(compute.accelerator)))
-    return settled.read_text()
-
-
 def seed_of(stage: Stage) -> int:
     """The seed of a training stage: the lineage's, plus the stage's own offset where it has one."""
     return stage.params.seed + int(getattr(getattr(stage.params, stage.name), "seed_offset", 0))
@@ -242,16 +233,14 @@ def fit(
         UnfinishedTraining: fewer steps ran than were planned.
         StageStopped: a loss, gradient or weight is not finite, or `compute` asks for what this machine has not.
     """
-    compute = stage.params.compute
     resume_from = newest_intact(stage.state)
     if resume_from is not None:
         logger.info("resuming from %s", resume_from)
     module.history.truncate(0 if resume_from is None else int(resume_from.name.removeprefix("step-")))
-    device_type = training_device(compute.accelerator)
-    logger.info("training in %s on %s", module.precision, device_type)
+    logger.info("training in %s on %s", module.precision, device_of(stage).type)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = _trainer(
-        compute,
+        stage,
         module,
         _Housekeeping(stage, checkpoint_interval=checkpoint_interval, validate_every=validate_every, unit=unit),
     )
@@ -263,13 +252,13 @@ def fit(
     module.history.export(stage.path("history.csv"))
 
 
-def _trainer(compute: schema.Compute, module: TrainingModule, housekeeping: Callback) -> Trainer:
+def _trainer(stage: Stage, module: TrainingModule, housekeeping: Callback) -> Trainer:
     """Lightning's Trainer for the machine that `compute` names.
 
     Raises:
         StageStopped: this machine has fewer devices, or Lightning does not know what is asked for.
     """
-    device_type = training_device(compute.accelerator)
+    compute, device_type = stage.params.compute, device_of(stage).type
     # Processes may share a processor, as two do to see what data-parallel training makes; crowds only starve it.
     present = torch.cuda.device_count() if device_type == "cuda" else max(2, os.cpu_count() or 1)
     if compute.devices > present:

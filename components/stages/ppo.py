@@ -228,5 +228,5 @@ def ppo(stage: Stage) -> None:
     module = PpoModule(stage, tokenizer, prompts, reference, reward)
     fit(stage, module, checkpoint_interval=params.ppo.checkpoint_interval, unit="iterations")
     stage.metrics |= {"episodes": params.ppo.iterations * params.ppo.rollout_batch_size, "prompts": len(prompts)}
-    save_model(stage.path("model"), module.published, SFT / "tokenizer.json")
+    save_model(stage.path("model"), module.published, SFT / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

@@ -88,7 +88,7 @@ def _export_conversations(stage: Stage, shards: list[Path], chat: ChatTokenizer,
     """Pass 3: demonstrations and prompts."""
     params = stage.params.prepare
     pool = PromptPool(chat, max_tokens=params.max_prompt_tokens, per_conversation=params.prompts_per_conversation)
-    for split in ("train", "validation"):
+    for split in SPLITS:
         rows = (row for shard in shards for row in _demonstrations(shard, split, stage))
         count = write_records(stage.path(f"demonstrations/{split}.jsonl"), rows)
         report.kept[f"{split} demonstrations"] = count
@@ -122,7 +122,8 @@ def _conversations(shard: Path, stage: Stage) -> pd.DataFrame:
 
 def _demonstrations(shard: Path, split: str, stage: Stage) -> Iterator[Demonstration]:
     frame = _conversations(shard, stage)
-    chosen = frame[(frame["split"] == split) & (frame["role"] == "demonstrations")]
+    # Those of the test split are what people said: evaluate's referee reads them.
+    chosen = frame[(frame["split"] == split) & ((frame["role"] == "demonstrations") | (split == "test"))]
     for name, messages in zip(chosen["id"], chosen["messages"], strict=True):
         yield Demonstration(id=name, messages=tuple(map(as_message, messages)))
 

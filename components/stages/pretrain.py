@@ -97,5 +97,5 @@ def pretrain(stage: Stage) -> None:
         "train_tokens": params.pretrain.max_steps * params.pretrain.batch_size * config.context_length,
         "validation": {"bits_per_byte": final["validation/bits_per_byte"]},
     }
-    save_model(stage.path("model"), model, TOKENIZER)
+    save_model(stage.path("model"), model, TOKENIZER, precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from components import schema
 from components.data.chat import ChatTokenizer
-from components.data.records import Message, Prompt, as_chat, read_records
+from components.data.records import Message, Prompt, as_chat, group_of, read_records
 from components.losses.sampling import Sampling
 from components.models.generation import sample_replies, uniforms
 from components.models.precision import autocast
@@ -22,11 +21,24 @@ class EncodedPrompt:
     id: str
     messages: tuple[Message, ...]
     ids: list[int]
+    group: str = ""
 
     @property
     def user(self) -> str:
         """What the user said last."""
         return self.messages[-1].content
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A sampled reply: its ids as they were drawn, the end marker last if it `ended` by itself."""
+
+    ids: list[int]
+    ended: bool
+
+    def text(self, tokenizer: ChatTokenizer) -> str:
+        """What a person reads of it."""
+        return tokenizer.decode(self.ids).strip()
 
 
 def load_prompts(
@@ -39,7 +51,10 @@ def load_prompts(
     """
     return [
         EncodedPrompt(
-            prompt.id, prompt.messages, tokenizer.encode_prompt(as_chat(prompt.messages), max_tokens=max_tokens)
+            prompt.id,
+            prompt.messages,
+            tokenizer.encode_prompt(as_chat(prompt.messages), max_tokens=max_tokens),
+            group_of(prompt),
         )
         for prompt in islice(read_records(path, Prompt), limit)
     ]
@@ -61,15 +76,13 @@ def sample_all(
     seed: int,
     end_id: int | None = None,
     progress: Progress | None = None,
-) -> list[list[int]]:
-    """One sampled reply a prompt as ids, in the prompts' order; a reply that ended has the end marker last.
-
-    The end marker is the chat template's unless another token is given.
+) -> list[Reply]:
+    """One sampled reply a prompt, in the prompts' order. The end marker is the chat template's unless another is given.
 
     Prompts of like length share a batch; what a reply draws depends on the seed and its prompt's place alone.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
-    result: list[list[int]] = [[] for _ in prompts]
+    result: dict[int, Reply] = {}
     device = model.token_embedding.weight.device
     uniform = uniforms(len(prompts), params.max_new_tokens, seed=(seed,))
     for start in range(0, len(order), batch_size):
@@ -83,15 +96,8 @@ def sample_all(
                 end_id=tokenizer.end if end_id is None else end_id,
                 pad_id=tokenizer.pad,
             )
-        for row, ids, mask in zip(rows, replies.response_ids, replies.response_mask, strict=True):
-            result[row] = ids[mask].tolist()
+        drawn = zip(rows, replies.response_ids, replies.response_mask, replies.ended.tolist(), strict=True)
+        result |= {row: Reply(ids[mask].tolist(), ended) for row, ids, mask, ended in drawn}
         if progress is not None:
             progress.advance(len(rows))
-    return result
-
-
-def sample_texts(
-    model: GPT, tokenizer: ChatTokenizer, prompts: list[EncodedPrompt], params: schema.Generation, **options: Any
-) -> list[str]:
-    """`sample_all`, decoded."""
-    return [tokenizer.decode(ids).strip() for ids in sample_all(model, tokenizer, prompts, params, **options)]
+    return [result[row] for row in range(len(prompts))]

@@ -1,11 +1,14 @@
 """Reward: a scalar head on the SFT body, trained on rankings (InstructGPT, arXiv:2203.02155, equation 1).
 
 All pairs of a prompt's replies are one batch element, with one forward pass a reply. Afterwards the head's bias is
-set so that demonstrations score 0 on average. Writes `artifacts/reward/model/`, registered as `gpt-reward`.
+set so that demonstrations score 0 on average. Writes `artifacts/reward/model/`, registered as `gpt-reward`, and how
+well it orders the validation comparisons; those of the test split are evaluate's. Where the comparisons are people's, a
+second model is trained alike on the half of them that nothing else sees: `judge/`, evaluate's referee.
 """
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,16 +22,16 @@ from components.data.comparisons import EncodedComparison, as_pairs, as_rows, en
 from components.data.order import epoch_rows
 from components.data.records import Demonstration, as_chat, read_records
 from components.data.sequences import pack
-from components.evaluation.intervals import bootstrap_mean
-from components.evaluation.preferences import PairTable, accuracy_by, calibration, pair_table
+from components.evaluation.preferences import PairTable, pair_figures, pair_table
 from components.losses.preference import RankingLoss, best_of_k_loss, pairwise_loss, ranking_loss
 from components.models.adapters import trainable
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
-from components.schema import PairwiseObjective, RankingObjective
+from components.schema import FileLabeler, PairwiseObjective, RankingObjective
 from components.stages.fit import SupervisedModule, fit, seed_of
 from components.stages.runtime import Stage
+from components.tracking import SilentTracker
 
 SFT = Path("artifacts/sft/model")
 COMPARISONS = Path("artifacts/compare")
@@ -90,7 +93,7 @@ def score_pairs(module: RewardModule, data: Sequence[EncodedComparison]) -> Pair
         part = data[start : start + SCORED_TOGETHER]
         table = module.score(part)[0].cpu().numpy()
         scores += [row[: len(comparison.replies)] for row, comparison in zip(table, part, strict=True)]
-    return pair_table(scores, [c.ranks for c in data], [c.words for c in data])
+    return pair_table(scores, [c.ranks for c in data], [c.words for c in data], [c.group for c in data])
 
 
 @torch.no_grad()
@@ -103,7 +106,7 @@ def score_demonstrations(module: RewardModule, tokenizer: ChatTokenizer) -> Tens
         answer = next(index for index, message in enumerate(chat) if message["role"] == "assistant")
         prompts.append(tokenizer.encode_prompt(chat[:answer], max_tokens=params.prepare.max_prompt_tokens))
         replies.append(encode_reply(tokenizer, chat[answer]["content"], max_tokens=params.generation.max_new_tokens))
-    with autocast(params.compute.precision, module.device):
+    with autocast(module.precision, module.device):
         return sequence_scores(module.network, pack(prompts, replies, pad_id=tokenizer.pad).to(module.device))  # type: ignore[arg-type]
 
 
@@ -125,44 +128,63 @@ def normalise(module: RewardModule, tokenizer: ChatTokenizer) -> dict[str, float
     return {"gain": gain, "shift": -gain * float(scores.mean()), "mean": float(after.mean()), "std": float(after.std())}
 
 
-def describe(stage: Stage, train: PairTable, test: PairTable) -> None:
+def describe(stage: Stage, train: PairTable, validation: PairTable) -> None:
     """Put accuracy and calibration of the finished model into the stage's metrics and files."""
-    interval = bootstrap_mean(*test.by_prompt(), seed=seed_of(stage))
-    curve, error = calibration(test.margins)
+    figures, curve = pair_figures(validation, seed=seed_of(stage))
     with stage.path("calibration.csv").open("w", newline="") as out:
         writer = csv.DictWriter(out, ["confidence", "accuracy", "pairs"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(curve)
     stage.metrics["train_sample"] = {"pair_accuracy": float(train.correct.mean())}
-    stage.metrics["test"] = {
-        "pair_accuracy": interval.mean,
-        "pair_accuracy_low": interval.low,
-        "pair_accuracy_high": interval.high,
-        "pairs": len(test.margins),
-        "prompts": len(np.unique(test.prompts)),
-        "calibration_error": error,
-        **{f"pair_accuracy_by_{kind}": groups for kind, groups in accuracy_by(test).items()},
-    }
+    stage.metrics["validation"] = figures
+
+
+def train_on(stage: Stage, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> tuple[RewardModule, ScalarGPT]:
+    """A reward model of some comparisons."""
+    torch.manual_seed(seed_of(stage))
+    model = trainable(ScalarGPT.on(load_gpt(SFT)), stage.params.reward.weights)
+    module = RewardModule(stage, model, data, tokenizer.pad)
+    fit(stage, module, checkpoint_interval=stage.params.reward.checkpoint_interval)
+    return module, model
+
+
+def train_judge(stage: Stage, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> None:
+    """The second model, with checkpoints of its own, whose curve nobody follows."""
+    state, scratch = stage.state / "judge", stage.scratch / "judge"
+    for folder in (state, scratch):
+        folder.mkdir(exist_ok=True)
+    silent = SilentTracker(stage.name, stage.tracker.tree, state=state, artifacts=stage.out.parent)
+    own = replace(stage, state=state, scratch=scratch, tracker=silent, metrics={})
+    module, model = train_on(own, data, tokenizer)
+    normalise(module, tokenizer)
+    save_model(stage.path("judge"), model, SFT / "tokenizer.json", precision=module.precision)
 
 
 def reward(stage: Stage) -> None:
     """The whole stage."""
     params = stage.params
-    torch.manual_seed(seed_of(stage))
-    sft, tokenizer = load_gpt(SFT), load_tokenizer(SFT)
-    model = trainable(ScalarGPT.on(sft), params.reward.weights)
-    train, test = (
-        load_comparisons(
+    tokenizer = load_tokenizer(SFT)
+
+    def load(split: str) -> tuple[list[EncodedComparison], dict[str, int]]:
+        return load_comparisons(
             COMPARISONS / f"{split}.jsonl",
             tokenizer,
             max_prompt_tokens=params.prepare.max_prompt_tokens,
             max_reply_tokens=params.generation.max_new_tokens,
         )
-        for split in ("train", "test")
-    )
-    module = RewardModule(stage, model, train, tokenizer.pad)
-    fit(stage, module, checkpoint_interval=params.reward.checkpoint_interval)
-    stage.metrics |= {"steps": module.total_steps, "demonstrations": normalise(module, tokenizer)}
-    describe(stage, score_pairs(module, train[: len(test)]), score_pairs(module, test))
-    save_model(stage.path("model"), model, SFT / "tokenizer.json")
+
+    (train, dropped), (validation, _) = load("train"), load("validation")
+    if isinstance(params.compare.labeler, FileLabeler):
+        train_judge(stage, load("judge")[0], tokenizer)
+    else:
+        stage.path("judge").mkdir(exist_ok=True)
+        stage.path("judge/absent.txt").write_text("The labeler is simulated: its own function judges.\n")
+    module, model = train_on(stage, train, tokenizer)
+    stage.metrics |= {
+        "steps": module.total_steps,
+        "dropped": dropped,
+        "demonstrations": normalise(module, tokenizer),
+    }
+    describe(stage, score_pairs(module, train[: len(validation)]), score_pairs(module, validation))
+    save_model(stage.path("model"), model, SFT / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

@@ -44,5 +44,5 @@ def sft(stage: Stage) -> None:
         "trained_fraction": train.trained_fraction,
         "validation": {"loss": final["validation/loss"], "perplexity": math.exp(final["validation/loss"])},
     }
-    save_model(stage.path("model"), model, PRETRAINED / "tokenizer.json")
+    save_model(stage.path("model"), model, PRETRAINED / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

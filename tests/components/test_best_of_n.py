@@ -23,6 +23,8 @@ def test_divergence_of_best_of_sixteen():
 
 
 def test_curve_averages_prompts():
-    curve = best_of_n_curve([np.array([0.0, 1.0]), np.array([3.0, 2.0])], [np.array([5.0, 1.0]), np.array([2.0, 4.0])])
+    scores = [np.array([0.0, 1.0]), np.array([3.0, 2.0])]
+    gold = [np.array([5.0, 1.0]), np.array([2.0, 4.0])]
+    curve = best_of_n_curve(scores, {"reward": scores, "gold": gold})
     assert curve["1"] == {"kl": 0.0, "reward_score": 1.5, "gold_score": 3.0}
     assert curve["2"] == {"kl": pytest.approx(math.log(2) - 0.5), "reward_score": 2.0, "gold_score": 1.5}

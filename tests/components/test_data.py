@@ -161,7 +161,7 @@ def test_splits_follow_their_fractions_and_depend_on_the_id_alone(prepare_params
         expected = getattr(prepare_params, f"{split}_fraction")
         spread = 4 * math.sqrt(expected * (1 - expected) / len(names))
         assert splits.count(split) / len(names) == pytest.approx(expected, abs=spread)
-    assert role_of("x", "test", prepare_params) == "evaluate"
+    assert role_of("x", "test", prepare_params) == "test"
     assert hash_fraction("a", "s") == hash_fraction("a", "s") != hash_fraction("a", "t")
 
 
@@ -175,17 +175,17 @@ def test_prompts_of_different_uses_and_demonstrations_are_disjoint(tokenizer):
         ("d", conversation("hello", "hi", "bye", "see you"), "demonstrations"),
         ("p", conversation("hello", "hey", "what is up", "nothing"), "ppo"),
         ("c", conversation("hello", "hey", "what is up", "all well"), "compare"),
-        ("e", conversation("good day", "yes", "and you", "fine"), "evaluate"),
+        ("e", conversation("good day", "yes", "and you", "fine"), "test"),
     ]
     pool = PromptPool(tokenizer, max_tokens=64, per_conversation=5)
     pool.add(pd.DataFrame(rows, columns=["id", "messages", "role"]))
     prompts = pool.resolve()
     # "hello" alone opens the demonstration; "hello / hey / what is up" is claimed by ppo before compare.
-    assert {use: [p.id for p in found] for use, found in prompts.items() if use != "evaluate"} == {
+    assert {use: [p.id for p in found] for use, found in prompts.items() if use not in ("test", "validation")} == {
         "ppo": ["p:3"],
         "compare": [],
     }
-    assert sorted(p.id for p in prompts["evaluate"]) == ["e:1", "e:3"]
+    assert sorted(p.id for p in prompts["test"]) == ["e:1", "e:3"]
     assert not any(pool.overlaps(prompts).values())
     assert pool.overlaps({**prompts, "compare": prompts["ppo"]})["ppo/compare"] == 1
 

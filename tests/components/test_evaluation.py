@@ -10,7 +10,7 @@ from components.data.tokens import TokenFile, TokenFileWriter
 from components.evaluation.intervals import bootstrap_mean, by_cluster
 from components.evaluation.perplexity import token_file_bits_per_byte
 from components.evaluation.replies import distinct_n, win_rate
-from components.gates import failures
+from components.gates import verdict
 from components.schema import Gate
 
 
@@ -56,11 +56,41 @@ def test_bits_per_byte_of_a_uniform_model_is_its_tokens_per_byte_times_log2_of_t
 )
 def test_gate_passes_only_on_a_number_within_its_bound(value, passes):
     gate = Gate(metric="ppo.win_rate", minimum=0.8)
-    assert (failures((gate,), {"ppo": {"win_rate": value}}) == []) == passes
+    assert verdict((gate,), {"ppo": {"win_rate": value}}).passed == passes
 
 
 def test_gate_says_what_failed():
     gates = (Gate(metric="a.b", maximum=1.0), Gate(metric="c.d", minimum=2.0))
-    assert failures(gates, {"a": {"b": 1.5}}) == ["a.b 1.5 is above 1", "c.d is missing"]
+    assert verdict(gates, {"a": {"b": 1.5}}).failed == ("a.b 1.5 is above 1", "c.d is missing")
     with pytest.raises(ValueError, match="minimum or a maximum"):
         Gate(metric="a", minimum=1.0, maximum=2.0)
+
+
+def test_what_the_data_cannot_judge_is_left_out_and_said():
+    gates = (Gate(metric="ppo.gold_win_rate_low", minimum=0.5), Gate(metric="ppo.ended_share", minimum=0.9))
+    unknown = {"gold": "the labeler is a file"}
+    found = verdict(gates, {"left_out": unknown, "ppo": {"ended_share": 0.95}})
+    assert found.passed and found.left_out == ("ppo.gold_win_rate_low: the labeler is a file",)
+    assert "the labeler is a file" in str(found)
+    assert not verdict(gates, {"left_out": unknown, "ppo": {"ended_share": 0.85}}).passed
+
+
+def test_bounds_of_another_kind_of_labeler_are_not_asked():
+    gates = (Gate(metric="ppo.gold_win_rate_low", minimum=0.5), Gate(metric="ppo.judge_win_rate_low", minimum=0.5))
+    found = verdict(gates, {"inapplicable": ["judge"], "ppo": {"gold_win_rate_low": 0.6}})
+    assert found.passed and not found.left_out
+    assert not verdict(gates, {"inapplicable": ["judge"], "ppo": {"gold_win_rate_low": 0.4}}).passed
+
+
+def test_a_gate_of_which_nothing_can_be_judged_stays_closed():
+    gates = (Gate(metric="ppo.gold_win_rate_low", minimum=0.5),)
+    assert not verdict(gates, {"left_out": {"gold": "nobody knows"}, "ppo": {}}).passed
+
+
+@pytest.mark.parametrize(("clusters", "low"), [(1, 0.0), (20, 0.85), (300, 0.99)])
+def test_no_interval_is_narrower_than_its_clusters_allow(clusters, low):
+    """All won: the bootstrap alone would say [1, 1], and one conversation would open a gate."""
+    interval = bootstrap_mean(np.full(clusters, 4.0), np.full(clusters, 4.0), seed=0)
+    assert interval == (1.0, pytest.approx(low), 1.0)
+    lost = bootstrap_mean(np.zeros(clusters), np.full(clusters, 4.0), seed=0)
+    assert lost == (0.0, 0.0, pytest.approx(1 - low))

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from components.evaluation.preferences import accuracy_by, calibration, pair_table
+from components.evaluation.preferences import accuracy_by, calibration, pair_figures, pair_table
 
 
 def table():
-    return pair_table([np.array([2.0, 1.0, 3.0]), np.array([0.0, 0.5])], [(1, 2, 2), (1, 3)], [(9, 4, 9), (1, 5)])
+    return pair_table(
+        [np.array([2.0, 1.0, 3.0]), np.array([0.0, 0.5])], [(1, 2, 2), (1, 3)], [(9, 4, 9), (1, 5)], ["a", "b"]
+    )
 
 
 def test_pairs_are_the_untied_ones_with_their_gaps():
@@ -15,8 +17,15 @@ def test_pairs_are_the_untied_ones_with_their_gaps():
     assert pairs.margins.tolist() == [1.0, -1.0, -0.5]
     assert pairs.rank_gaps.tolist() == [1, 1, 2]
     assert pairs.length_gaps.tolist() == [5, 0, -4]
-    right, of = pairs.by_prompt()
-    assert right.tolist() == [1, 0] and of.tolist() == [2, 1]
+    assert pairs.groups.tolist() == ["a", "a", "b"]
+
+
+def test_the_interval_is_over_conversations():
+    """Two rankings of one conversation and one of another: two clusters, one all right and one all wrong."""
+    pairs = pair_table([np.array([2.0, 1.0])] * 2 + [np.array([0.0, 1.0])] * 2, [(1, 2)] * 4, [(1, 1)] * 4, [*"aabb"])
+    figures, _ = pair_figures(pairs, seed=0)
+    assert (figures["pair_accuracy"], figures["conversations"], figures["pairs"]) == (0.5, 2, 4)
+    assert (figures["pair_accuracy_low"], figures["pair_accuracy_high"]) == (0.0, 1.0)
 
 
 def test_accuracy_by_group():

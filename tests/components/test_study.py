@@ -12,6 +12,7 @@ from components.evaluation.study import (
     PLOTTED,
     STUDENT,
     by_method,
+    gates_passed,
     half_width,
     summary,
     write_study,
@@ -38,7 +39,8 @@ def test_a_summary_has_a_row_a_variant_and_figure():
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_the_frontier_is_drawn_with_best_of_n(tmp_path, seeds):
     def figures(kl):
-        best = {str(n): {"kl": math.log(n) - (n - 1) / n, "gold_score": n, "reward_score": n} for n in (1, 2, 4)}
+        scores = ("gold_score", "typicality_score", "reward_score")
+        best = {str(n): {"kl": math.log(n) - (n - 1) / n} | dict.fromkeys(scores, n) for n in (1, 2, 4)}
         return {"ppo": dict.fromkeys(ALIGNMENT, 1.0) | {"kl": kl}, "best_of_n": best}
 
     rows = [
@@ -68,3 +70,12 @@ def test_methods_are_told_apart_and_best_of_n_is_among_them(tmp_path):
     assert found == {"ppo": 2.0, "grpo": 6.0, "dpo": 3.0, "feedme": 4.0, "best of 8": 7.0}
     assert ("best of 8", "gold_win_rate") not in table.index
     assert "best of 8" in write_study("methods", rows, tmp_path)
+
+
+def test_a_study_says_how_often_each_gate_was_passed(tmp_path):
+    rows = [
+        {"variant": "lineage", "seed": s, "figures": {"gates": {"sft": True, "ppo": passed}}}
+        for s, passed in enumerate((True, False, True))
+    ]
+    assert "gates passed, lineage: sft 3 of 3, ppo 2 of 3" in gates_passed(rows)
+    assert gates_passed([{"variant": "a", "seed": 0, "figures": {}}]) == ""

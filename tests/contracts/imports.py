@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# They watch a stage and cannot change its outputs; were they dependencies, a reworded log line would retrain a model.
+# They watch a stage: what they do shows in run.json, MLflow and the terminal, not in models and figures. Were they
+# dependencies, a reworded log line would retrain a model.
 OBSERVERS = {
     "components/tracking.py",
     "components/mlflow_store.py",

@@ -106,3 +106,16 @@ def test_every_parameter_is_read_by_the_code():
         ):
             unread = set(kind.__dataclass_fields__) - used
             assert not unread, f"{name} has keys that nothing reads: {unread}"
+
+
+def test_dvcs_own_edits_of_params_change_nothing_else(tmp_path):
+    """`dvc exp run -S` writes params.yaml anew: comments and lines must stay as they are."""
+    from dvc.utils.serialize import modify_yaml  # noqa: PLC0415
+
+    before = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(before)
+    with modify_yaml(str(tmp_path / "params.yaml")) as tree:
+        tree["ppo"]["clip_ratio"] = 0.3
+    after = (tmp_path / "params.yaml").read_text()
+    changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert changed == [("  clip_ratio: 0.2", "  clip_ratio: 0.3")]

@@ -68,7 +68,7 @@ def test_gold_function_is_hidden_from_everything_that_trains():
         p.stem for p in modules("components") if any(n.startswith("components.labeling.gold") for n in imported(p))
     }
     # reward_source offers it to studies, on request only: what is compared is trained on the reward model.
-    assert users == {"compare", "evaluate", "reward_source"}
+    assert users == {"compare", "referees", "reward_source"}
     assert load(ROOT / "params.yaml").ppo.reward.kind == "model"
 
 

@@ -89,9 +89,16 @@ def test_everything_is_cached_the_second_time(repository):
 
 def test_metrics_and_tags_are_where_they_should_be(repository):
     metrics = json.loads((repository.root / "artifacts/evaluate/metrics.json").read_text())
-    for key in ("gold_win_rate", "gold_win_rate_low", "pretrain_loss_increase", "ended_share", "kl"):
+    for key in (
+        "gold_win_rate",
+        "gold_win_rate_low",
+        "typicality_win_rate_low",
+        "pretrain_loss_increase",
+        "ended_share",
+        "kl",
+    ):
         assert isinstance(metrics["ppo"][key], float)
-    assert metrics["pretrain"]["test_bits_per_byte"] > 0
+    assert metrics["pretrain"]["bits_per_byte"] > 0
     assert 0.5 <= metrics["reward"]["label_ceiling"] <= 1
     versions = {name: client(repository).get_model_version_by_alias(f"gpt-{name}", "candidate") for name in
                 ("pretrain", "sft", "reward", "ppo")}  # fmt: skip
@@ -265,3 +272,20 @@ def test_chat_streams_a_reply_and_remembers_the_conversation(repository):
         cwd=repository.root, env=repository.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert missing.returncode != 0 and "no model at" in missing.stderr
+
+
+def test_metrics_diff_right_after_a_run_compares_with_the_last_commit(repository):
+    """And its table is narrow enough to read: the headline figures alone."""
+    committed = {"ppo/gold_win_rate": 0.25}
+    headline = repository.root / "artifacts/evaluate/headline.json"
+    own = headline.read_text()
+    headline.write_text(json.dumps(committed))
+    repository.run("git", "add", "artifacts/evaluate/headline.json")
+    repository.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "figures")
+    headline.write_text(own)
+    assert "up to date" in repository.dvc("status")
+    found = json.loads(repository.dvc("metrics", "diff", "--json"))["artifacts/evaluate/headline.json"]
+    assert found["ppo/gold_win_rate"]["old"] == 0.25
+    assert found["ppo/gold_win_rate"]["new"] == json.loads(own)["ppo/gold_win_rate"]
+    shown = json.loads(repository.dvc("metrics", "show", "--json"))[""]["data"]
+    assert list(shown) == ["artifacts/evaluate/headline.json"] and len(own.splitlines()) < 20

@@ -1,0 +1,92 @@
+"""Who judges the replies of an evaluation, and what nobody can judge.
+
+| referee | what it is | when |
+|---|---|---|
+| gold | the simulated labeler's own function (components/labeling/gold.py) | the labeler is simulated |
+| judge | a reward model of that half of the user's comparisons that nothing else sees | the labeler is a file |
+| typicality | how much a reply reads like people's (components/evaluation/typicality.py) | enough held-out replies |
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from components.checkpoints import load_scalar
+from components.data.chat import ChatTokenizer
+from components.data.records import RecordError
+from components.data.sequences import pack
+from components.evaluation.typicality import Typicality
+from components.labeling.gold import Gold
+from components.lineage import ARTIFACTS
+from components.models.precision import autocast
+from components.models.scoring import sequence_scores
+from components.stages.arithmetic import device_of, precision_of
+from components.stages.replies import EncodedPrompt, Reply
+from components.stages.runtime import Stage
+
+logger = logging.getLogger(__name__)
+Scores = Callable[[Sequence[EncodedPrompt], Sequence[Reply]], list[float]]
+
+LABELER = ARTIFACTS / "compare/labeler.json"
+REWARD = ARTIFACTS / "reward/model"
+JUDGE = ARTIFACTS / "reward/judge"
+DEMONSTRATIONS = ARTIFACTS / "prepare/demonstrations"
+HELD_OUT = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Court:
+    """The referees by name, the one whose taste the labeler has first; which are another labeler's; and for each
+    figure that these data do not allow, why.
+    """
+
+    referees: dict[str, Scores]
+    inapplicable: list[str]
+    left_out: dict[str, str]
+
+
+def open_court(stage: Stage, tokenizer: ChatTokenizer) -> Court:
+    """The referees that this lineage's data allow."""
+    referees: dict[str, Scores] = {}
+    inapplicable: list[str] = []
+    left_out: dict[str, str] = {}
+    if json.loads(LABELER.read_text())["kind"] == "simulated":
+        gold = Gold.of_demonstrations(DEMONSTRATIONS / "train.jsonl")
+        referees["gold"] = lambda prompts, replies: [
+            gold.score(prompt.user, reply.text(tokenizer)) for prompt, reply in zip(prompts, replies, strict=True)
+        ]
+        inapplicable.append("judge")
+    else:
+        referees["judge"] = scalar_scores(stage, JUDGE, tokenizer)
+        left_out["gold"] = "the labeler is a file: what its people like has no formula"
+        left_out["share_of_ceiling"] = "the labeler is a file: how often its people contradict themselves is not known"
+    try:
+        people = Typicality.of_demonstrations(*(DEMONSTRATIONS / f"{split}.jsonl" for split in HELD_OUT))
+        referees["typicality"] = lambda _, replies: [people.score(reply.text(tokenizer)) for reply in replies]
+    except RecordError as error:
+        left_out["typicality"] = str(error)
+        logger.warning("typicality is left out: %s", error)
+    return Court(referees, inapplicable, left_out)
+
+
+def scalar_scores(stage: Stage, folder: Path, tokenizer: ChatTokenizer) -> Scores:
+    """The reward model of a folder as a function of prompts and replies."""
+    device, precision = device_of(stage), precision_of(stage)
+    model = load_scalar(folder).to(device)
+    batch_size = stage.params.evaluate.batch_size
+
+    @torch.no_grad()
+    def score(prompts: Sequence[EncodedPrompt], replies: Sequence[Reply]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(prompts), batch_size):
+            part = slice(start, start + batch_size)
+            batch = pack([p.ids for p in prompts[part]], [r.ids for r in replies[part]], pad_id=tokenizer.pad)
+            with autocast(precision, device):
+                scores += sequence_scores(model, batch.to(device)).tolist()
+        return scores
+
+    return score
