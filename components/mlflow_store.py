@@ -51,7 +51,7 @@ class BadRequest(mlflow.MlflowException, ValueError):
     """What a served model was asked is wrong: its server answers 400 and the message, where others get a traceback."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, error_code=BAD_REQUEST)  # type: ignore[call-arg]
+        mlflow.MlflowException.__init__(self, message, BAD_REQUEST)
 
 
 def connect() -> tuple[MlflowClient, str]:

@@ -59,13 +59,17 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
     return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
 
+def _no_parameter(loader: _Loader, node: yaml.Node) -> Any:
+    raise yaml.constructor.ConstructorError(None, None, f"no parameter is a {node.tag}", node.start_mark)
+
+
 for _name, _pattern, _first in SCALARS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", _integer)  # type: ignore[type-var]
-_Loader.add_constructor("tag:yaml.org,2002:float", _float)  # type: ignore[type-var]
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
 for _name in ("timestamp", "binary", "set", "omap", "pairs"):  # asked for by a tag; no parameter is one
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", yaml.SafeLoader.construct_undefined)  # type: ignore[type-var]
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _no_parameter)
 
 
 def load(text: str) -> Any:
