@@ -75,13 +75,31 @@ def load_scalar(folder: Path, trunk: GPT | None = None) -> ScalarGPT:
 
 
 def load_tokenizer(folder: Path) -> ChatTokenizer:
-    """The tokenizer a model was trained with, kept in its folder."""
-    return ChatTokenizer.load(folder / "tokenizer.json")
+    """The tokenizer a model was trained with, kept in its folder.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    try:
+        return ChatTokenizer.load(folder / "tokenizer.json")
+    except Exception as error:  # the library raises Exception itself for a missing and for a broken file
+        raise CheckpointError(f"{folder / 'tokenizer.json'} is not a tokenizer of this project: {error}") from error
 
 
 def model_kind(folder: Path) -> str:
-    """The key in `CLASSES` of the model that a folder holds."""
-    return str(json.loads((folder / "config.json").read_text())["kind"])
+    """The key in `CLASSES` of the model that a folder holds.
+
+    Raises:
+        CheckpointError: it holds none; names the model folder below it where there is one.
+    """
+    try:
+        return str(json.loads((folder / "config.json").read_text())["kind"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        below = folder / "model"
+        hint = f" {below} is one." if (below / "config.json").exists() else ""
+        raise CheckpointError(
+            f"{folder} is not a model folder: no config.json of this project in it ({error}).{hint}"
+        ) from error
 
 
 def recorded_precision(folder: Path) -> str | None:
@@ -107,7 +125,7 @@ def _load(folder: Path, trunk: GPT | None = None) -> nn.Module:
         config.pop("precision", None)
         plain = CLASSES[config.pop("kind")](GPTConfig(**config))
         plain.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is not a complete model folder: {error}") from error
     return plain.eval()
 

@@ -84,13 +84,15 @@ def conclude(
     states = {stage: tags[key] for stage in STAGES if (key := f"stage.{stage}.state") in tags}
     path = artifacts / JUDGE / "metrics.json"
     evaluated = JUDGE in states and path.exists()  # in this lineage, and not before it
-    figures = headline_figures(json.loads(path.read_text())) if evaluated else {}
+    evaluation = json.loads(path.read_text()) if evaluated else {}
+    figures = headline_figures(evaluation)
     verdicts = {stage: gate["verdict"] for stage, gate in gates.items()} if evaluated else {}
     passed = {f"gate/{stage}": float(verdict == PASSED) for stage, verdict in verdicts.items()}
     store.log_now(client, parent_id, {line.metric: value for line, value in figures.items()} | passed)
     stages = {stage: (state, tags.get(f"stage.{stage}.model", "")) for stage, state in states.items()}
     page = lineage_page(tags, figures, verdicts, differences(tree), stages)
     about = {f"gate.{stage}": verdict for stage, verdict in verdicts.items()} | store.note(page)
+    about |= {key: str(evaluation[key]) for key in ("precision", "split") if key in evaluation}
     store.set_tags(client, parent_id, about)
     if evaluated:
         _attach(client, parent_id, [artifacts / JUDGE / name for name in REPORTS])

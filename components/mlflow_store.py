@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.types.schema import ParamSchema, ParamSpec
 
 from components import store_location
@@ -25,6 +26,7 @@ from components.lineage import POINTER, StageRecord
 from components.loopback import spare_loopback
 from components.metric_buffer import Point
 from components.provenance import resolved, stage_params, uncommitted
+from components.serving_input import Options
 from components.store_location import StoreError, tracking_uri
 
 __all__ = ["StoreError", "tracking_uri"]
@@ -40,15 +42,17 @@ PARAMS_ARTIFACT, DIFF_ARTIFACT = "params.yaml", "uncommitted.diff"
 TAG_LIMIT = 8000  # characters of a run's tag
 BATCH_LIMIT = 100  # parameters of one request
 SERVING_REQUIREMENTS = ("torch==2.13.0", "safetensors==0.8.0", "tokenizers==0.23.3", "numpy>=2,<3", "mlflow==3.17.2")
+# What a version is served with: each field of `Options` with its default.
 SAMPLING_PARAMS = ParamSchema(
-    [
-        ParamSpec("max_new_tokens", "long", 40),
-        ParamSpec("temperature", "double", 1.0),
-        ParamSpec("top_k", "long", 0),
-        ParamSpec("top_p", "double", 1.0),
-        ParamSpec("seed", "long", 0),
-    ]
+    [ParamSpec(name, "double" if type(value) is float else "long", value) for name, value in vars(Options()).items()]
 )
+
+
+class BadRequest(mlflow.MlflowException, ValueError):
+    """What a served model was asked is wrong: its server answers 400 and the message, where others get a traceback."""
+
+    def __init__(self, message: str) -> None:
+        mlflow.MlflowException.__init__(self, message, BAD_REQUEST)
 
 
 def connect() -> tuple[MlflowClient, str]:
@@ -85,20 +89,21 @@ def log_model(run_id: str, stage: str, folder: Path) -> str:
             code_paths=["components"],
             pip_requirements=list(SERVING_REQUIREMENTS),
             registered_model_name=f"gpt-{stage}",
-            signature=ModelSignature(params=SAMPLING_PARAMS),
+            signature=None if stage == "reward" else ModelSignature(params=SAMPLING_PARAMS),
         )
     return str(info.registered_model_version)
 
 
 def download_model(uri: str) -> Path | None:
     """Local folder of a registered model's files, by its address, such as `models:/gpt-ppo@champion`; None if none."""
-    connect()
     try:
+        connect()
         folder = Path(mlflow.artifacts.download_artifacts(uri))
-    except mlflow.MlflowException as error:
+    except (mlflow.MlflowException, OSError) as error:
         logger.info("%s: %s", uri, error)
         return None
-    return next(path for path in (folder / "data").iterdir() if path.is_dir())
+    # A model that is not this project's has no such folder; whoever loads it says so.
+    return next((path for path in folder.glob("data/*") if path.is_dir()), folder)
 
 
 def log_inputs(

@@ -5,8 +5,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from components.figures import is_figure, like
 from components.models.sizes import parse_size
-from components.schema_base import STRICT, Count, NonNegative, OpenFraction, Optimizer, Positive, Weights
+from components.schema_base import (
+    STRICT,
+    BatchSize,
+    Count,
+    NaturalNumber,
+    NonNegative,
+    OpenFraction,
+    Optimizer,
+    Seed,
+    Weights,
+)
 from components.schema_rl import Dpo, Feedme, Ppo
 
 
@@ -58,7 +69,7 @@ class Prepare:
     """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their group."""
 
     vocab_size: Annotated[int, Field(ge=300, le=2**32)]
-    max_records: Annotated[int, Field(ge=0)]  # read this many and no more, of both kinds in turn; 0 for all
+    max_records: NaturalNumber  # read this many and no more, of both kinds in turn; 0 for all
     shard_records: Count
     validation_fraction: OpenFraction
     test_fraction: OpenFraction
@@ -78,7 +89,7 @@ class Model:
     """Shape of the language model, a key of `components.models.sizes.SIZES` or LAYERSxWIDTHxHEADS."""
 
     size: str
-    context_length: Count
+    context_length: Annotated[int, Field(ge=1, le=2**22)]
 
     @model_validator(mode="after")
     def _size_is_known(self) -> "Model":
@@ -92,8 +103,8 @@ class Compute:
 
     precision: Literal["auto", "32-true", "bf16-mixed"]
     compile: bool
-    accelerator: str
-    devices: Count
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    devices: Annotated[int, Field(ge=1, le=64)]  # of one machine
     strategy: str
 
 
@@ -102,11 +113,17 @@ class Pretrain:
     """Next-token training on plain text; a batch is `batch_size` windows of the context length."""
 
     max_steps: Count
-    batch_size: Count
+    batch_size: BatchSize
     validation_interval: Count
     validation_batches: Count
     checkpoint_interval: Count
     optimizer: Optimizer
+
+    @model_validator(mode="after")
+    def _rate_is_reached(self) -> "Pretrain":
+        if problem := self.optimizer.warmup_problem(self.max_steps, "steps"):
+            raise ValueError(f"optimizer.{problem}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -114,7 +131,7 @@ class Sft:
     """Fine-tuning on demonstrations; a batch is `batch_size` rows of `max_tokens`."""
 
     max_steps: Count
-    batch_size: Count
+    batch_size: BatchSize
     max_tokens: Count
     weights: Weights
     validation_interval: Count
@@ -122,15 +139,30 @@ class Sft:
     checkpoint_interval: Count
     optimizer: Optimizer
 
+    @model_validator(mode="after")
+    def _rate_is_reached(self) -> "Sft":
+        if problem := self.optimizer.warmup_problem(self.max_steps, "steps"):
+            raise ValueError(f"optimizer.{problem}")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Generation:
-    """Sampling, wherever a reply is sampled: compare, ppo, evaluate, chat."""
+    """Sampling in compare, ppo and evaluate; a registered model is served with the same."""
 
     max_new_tokens: Count
-    temperature: Positive
-    top_k: Annotated[int, Field(ge=0)]
+    temperature: NonNegative
+    top_k: NaturalNumber
     top_p: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _something_is_explored(self) -> "Generation":
+        if self.temperature < 0.001:
+            raise ValueError(
+                f"temperature {self.temperature:g} is greedy: compare would rank equal replies, and ppo would explore "
+                "nothing. 0.001 or more trains; chat and serving take 0"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -155,7 +187,7 @@ class Compare:
 
     num_prompts: Count
     replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
-    batch_size: Count
+    batch_size: BatchSize
     validation_fraction: OpenFraction
     test_fraction: OpenFraction
     labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
@@ -187,12 +219,12 @@ class BestOfKObjective:
 class Reward:
     """Training the reward model on rankings."""
 
-    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    seed_offset: Seed  # added to `seed` in this stage alone, to repeat it
     weights: Weights
     objective: Annotated[RankingObjective | PairwiseObjective | BestOfKObjective, Field(discriminator="kind")]
     normalisation: Literal["bias", "gain_and_bias"]
     epochs: Count
-    prompts_per_batch: Count
+    prompts_per_batch: BatchSize
     checkpoint_interval: Count
     optimizer: Optimizer
 
@@ -204,7 +236,7 @@ class Evaluate:
     split: Literal["validation", "test"]  # choices are made on validation; what is published is of test
     num_prompts: Count
     text_windows: Count
-    batch_size: Count
+    batch_size: BatchSize
     report_samples: Count
 
 
@@ -215,6 +247,13 @@ class Gate:
     metric: str
     minimum: float | None = None
     maximum: float | None = None
+
+    @model_validator(mode="after")
+    def _figure_exists(self) -> "Gate":
+        if not is_figure(self.metric):
+            known = ", ".join(like(self.metric))
+            raise ValueError(f"evaluate makes no figure {self.metric!r}; there are {known}")
+        return self
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Gate":
@@ -239,7 +278,7 @@ class Gates:
 class Params:
     """Every choice of a lineage."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     ingest: Ingest
     prepare: Prepare
     model: Model

@@ -5,9 +5,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-Count = Annotated[int, Field(ge=1)]
+# Limits are far beyond what one machine does in a step or a run: what is larger is a slip of the pen.
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+NaturalNumber = Annotated[int, Field(ge=0, lt=2**31)]
+BatchSize = Annotated[int, Field(ge=1, le=2**17)]  # rows
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -23,7 +27,7 @@ class Optimizer:
     matrix_learning_rate: NonNegative
     weight_decay: NonNegative
     gradient_clip: Positive
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: NaturalNumber
     decay: Literal["constant", "linear", "cosine"]
     decay_fraction: Fraction
     final_fraction: Fraction
@@ -35,6 +39,12 @@ class Optimizer:
         if (self.decay == "constant") != (self.decay_fraction == 0):
             raise ValueError("decay_fraction is 0 with a constant schedule and positive with any other")
         return self
+
+    def warmup_problem(self, steps: int, unit: str) -> str | None:
+        """What is wrong where the full rate is not reached within a stage's steps."""
+        if self.warmup_steps <= steps:
+            return None
+        return f"warmup_steps {self.warmup_steps} goes on beyond the end: there are {steps} {unit}"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from components.schema_base import STRICT, Count, Fraction, NonNegative, Optimizer, Positive, Weights
+from components.schema_base import (
+    STRICT,
+    BatchSize,
+    Count,
+    Fraction,
+    NaturalNumber,
+    NonNegative,
+    Optimizer,
+    Positive,
+    Seed,
+    Weights,
+)
 
 GroupSize = Annotated[int, Field(ge=2)]
 
@@ -18,7 +29,7 @@ class ActorCritic:
     discount: Fraction
     gae_lambda: Fraction
     value_clip: Positive
-    value_warmup: Annotated[int, Field(ge=0)]  # iterations in which the value network alone is trained
+    value_warmup: NaturalNumber  # iterations in which the value network alone is trained
     value: Optimizer
 
     @property
@@ -121,14 +132,14 @@ class Stops:
 class Ppo:
     """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
 
-    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    seed_offset: Seed  # added to `seed` in this stage alone, to repeat it
     weights: Weights
     algorithm: Annotated[ActorCritic | Grpo | Rloo, Field(discriminator="kind")]
     reward: Annotated[ModelReward | GoldReward | VerifierReward, Field(discriminator="kind")]
     iterations: Count
-    rollout_batch_size: Count
-    minibatch_size: Count
-    microbatch_size: Count
+    rollout_batch_size: BatchSize
+    minibatch_size: BatchSize
+    microbatch_size: BatchSize
     inner_epochs: Count
     clip_ratio: Positive
     kl_coef: NonNegative
@@ -137,18 +148,34 @@ class Ppo:
     whiten_rewards: bool
     unended_score: float
     pretraining_mix: Annotated[CoefficientMix | GradientRatioMix, Field(discriminator="kind")]
-    pretrain_batch_size: Count
+    pretrain_batch_size: BatchSize
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     stops: Stops
     checkpoint_interval: Count
     policy: Optimizer
 
     @model_validator(mode="after")
-    def _sizes_divide(self) -> "Ppo":
+    def _values_agree(self) -> "Ppo":
+        problems = []
         if self.rollout_batch_size % self.minibatch_size or self.minibatch_size % self.microbatch_size:
-            raise ValueError("rollout_batch_size must be a multiple of minibatch_size, and that of microbatch_size")
+            problems.append("rollout_batch_size must be a multiple of minibatch_size, and that of microbatch_size")
         if self.rollout_batch_size % self.algorithm.replies_per_prompt:
-            raise ValueError("rollout_batch_size must be a multiple of algorithm.replies_per_prompt")
+            problems.append("rollout_batch_size must be a multiple of algorithm.replies_per_prompt")
+        networks = {"policy": self.policy}
+        if isinstance(self.algorithm, ActorCritic):
+            networks["algorithm.value"] = self.algorithm.value
+            if self.algorithm.value_warmup >= self.iterations:
+                problems.append(
+                    f"algorithm.value_warmup {self.algorithm.value_warmup} leaves none of the {self.iterations} "
+                    "iterations to the policy"
+                )
+        problems += [
+            f"{name}.{problem}"
+            for name, optimizer in networks.items()
+            if (problem := optimizer.warmup_problem(self.iterations, "iterations"))
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -156,22 +183,34 @@ class Ppo:
 class Dpo:
     """Direct preference optimisation on the comparisons; a batch has `prompts_per_batch` rankings."""
 
-    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    seed_offset: Seed  # added to `seed` in this stage alone, to repeat it
     beta: Positive
     max_steps: Count
-    prompts_per_batch: Count
+    prompts_per_batch: BatchSize
     checkpoint_interval: Count
     optimizer: Optimizer
+
+    @model_validator(mode="after")
+    def _rate_is_reached(self) -> "Dpo":
+        if problem := self.optimizer.warmup_problem(self.max_steps, "steps"):
+            raise ValueError(f"optimizer.{problem}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Feedme:
     """Fine-tuning on the best-ranked replies; a batch is `batch_size` rows."""
 
-    seed_offset: Annotated[int, Field(ge=0)]  # added to `seed` in this stage alone, to repeat it
+    seed_offset: Seed  # added to `seed` in this stage alone, to repeat it
     max_steps: Count
-    batch_size: Count
+    batch_size: BatchSize
     validation_interval: Count
     validation_batches: Count
     checkpoint_interval: Count
     optimizer: Optimizer
+
+    @model_validator(mode="after")
+    def _rate_is_reached(self) -> "Feedme":
+        if problem := self.optimizer.warmup_problem(self.max_steps, "steps"):
+            raise ValueError(f"optimizer.{problem}")
+        return self

@@ -1,46 +1,55 @@
 """A registered model as `mlflow.pyfunc.load_model` and `mlflow models serve` offer it: chat messages in, a reply out.
 
-MLflow calls `_load_pyfunc` with the model's folder. Needs nothing but the requirements declared at registration.
+MLflow calls `_load_pyfunc` with the model's folder. Needs nothing but the requirements declared at registration. What
+it accepts, and with which defaults, is in `components.serving_input`.
 """
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from components.checkpoints import load_gpt, load_scalar, load_tokenizer, model_kind
+from components import mlflow_store
+from components.checkpoints import CheckpointError, load_gpt, load_scalar, load_tokenizer, model_kind
 from components.data.sequences import pack
 from components.losses.sampling import Sampling
 from components.models.generation import sample_steps, uniforms
-
-Message = Mapping[str, str]
+from components.serving_input import FORM, Message, Options, RequestError, check_messages, check_prompt
 
 
 class ChatModel:
-    """A language model that answers a conversation."""
+    """A language model that answers a conversation.
+
+    Raises:
+        CheckpointError: the folder holds none, or a reward model.
+    """
 
     def __init__(self, folder: Path) -> None:
+        if model_kind(folder) == "scalar_gpt":
+            raise CheckpointError(
+                f"{folder} holds a reward model: it scores replies and writes none. "
+                "A language model is models:/gpt-ppo@candidate or artifacts/ppo/model"
+            )
         self.model, self.tokenizer = load_gpt(folder), load_tokenizer(folder)
 
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_new_tokens: int = 40,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> Iterator[str]:
-        """Yield the reply piece by piece; the pieces joined are the reply."""
-        max_new_tokens = min(max_new_tokens, self.model.config.context_length // 2)  # leave room for what was said
+    def stream(self, messages: Sequence[Message], options: Options | None = None) -> Iterator[str]:
+        """Yield the reply piece by piece; the pieces joined are the reply.
+
+        Raises:
+            RequestError: the conversation does not wait for the assistant, or is no text.
+        """
+        options = options or Options()
+        # Leave room for what was said.
+        max_new_tokens = min(options.max_new_tokens, self.model.config.context_length // 2)
         room = self.model.config.context_length - max_new_tokens
-        prompt = self.tokenizer.encode_prompt([dict(message) for message in messages], max_tokens=room)
+        prompt = self.tokenizer.encode_prompt(check_prompt(messages), max_tokens=room)
+        seed = secrets.randbits(63) if options.seed is None else options.seed
         steps = sample_steps(
             self.model,
             [prompt],
-            sampling=Sampling(temperature, top_k, top_p),
+            sampling=Sampling(options.temperature, options.top_k, options.top_p),
             uniform=uniforms(1, max_new_tokens, seed=(seed,)),
         )
         ids: list[int] = []
@@ -59,12 +68,17 @@ class ChatModel:
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """The assistant's message to one conversation, or a list of them to several."""
-        conversations, single = _conversations(model_input)
-        answers = [
-            {"role": "assistant", "content": "".join(self.stream(chat, **(params or {}))).strip()}
-            for chat in conversations
-        ]
+        try:
+            options = Options.of(params)
+            conversations, single = _conversations(model_input)
+            replies = ["".join(self.stream(chat, options)).strip() for chat in conversations]
+        except ValueError as error:
+            raise mlflow_store.BadRequest(str(error)) from None
+        answers = [{"role": "assistant", "content": reply} for reply in replies]
         return answers[0] if single else answers
+
+
+SHORTEST_PROMPT = 3  # tokens: the user's marker, one token of text, the assistant's marker
 
 
 class RewardModel:
@@ -76,16 +90,24 @@ class RewardModel:
     @torch.no_grad()
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """The reward of one conversation's last message, or a list of rewards."""
-        conversations, single = _conversations(model_input)
-        scores = [self._score(chat) for chat in conversations]
+        try:
+            conversations, single = _conversations(model_input)
+            scores = [self._score(check_messages(chat)) for chat in conversations]
+        except ValueError as error:
+            raise mlflow_store.BadRequest(str(error)) from None
         return scores[0] if single else scores
 
-    def _score(self, chat: Sequence[Message]) -> float:
-        if not chat or chat[-1]["role"] != "assistant":
-            raise ValueError("a reward is for the assistant's message, which must come last")
+    def _score(self, chat: list[dict[str, str]]) -> float:
+        if chat[-1]["role"] != "assistant":
+            raise RequestError("a reward is for the assistant's message, which must come last")
         reply = [*self.tokenizer.encode_text(chat[-1]["content"]), self.tokenizer.end]
         room = self.model.config.context_length - len(reply)
-        prompt = self.tokenizer.encode_prompt([dict(message) for message in chat[:-1]], max_tokens=room)
+        if room < SHORTEST_PROMPT:
+            raise RequestError(
+                f"the assistant's message has {len(reply)} tokens with its end marker, and beside what it answers the "
+                f"model reads at most {self.model.config.context_length - SHORTEST_PROMPT}"
+            )
+        prompt = self.tokenizer.encode_prompt(chat[:-1], max_tokens=room)
         batch = pack([prompt], [reply], pad_id=self.tokenizer.pad)
         return float(self.model(batch.input_ids)[0, batch.last_positions[0]])
 
@@ -96,7 +118,7 @@ def _conversations(model_input: Any) -> tuple[list[list[Message]], bool]:
     Accepts a list of messages, a list of such lists, {"messages": ...}, and data frames made of these.
 
     Raises:
-        ValueError: the input has none of these forms.
+        RequestError: the input has none of these forms.
     """
     plain = _plain(model_input)
     if isinstance(plain, list) and plain and all(isinstance(row, Mapping) and "messages" in row for row in plain):
@@ -111,7 +133,7 @@ def _conversations(model_input: Any) -> tuple[list[list[Message]], bool]:
             return [plain], True
         if all(isinstance(chat, list) for chat in plain):
             return plain, False
-    raise ValueError('expected chat messages: [{"role": "user", "content": "..."}], or a list of such lists')
+    raise RequestError(FORM)
 
 
 def _plain(value: Any) -> Any:

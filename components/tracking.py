@@ -58,6 +58,7 @@ class StageTracker:
         self.version: str | None = None
         self.trouble: str | None = None
         self.gates: dict[str, Verdict] = {}
+        self.facts: dict[str, str] = {}
         self._retry_at = 0.0
         self._buffer = MetricBuffer()
 
@@ -87,6 +88,12 @@ class StageTracker:
         # A figure with a curve has its last value there; a point at step 0 would spoil it.
         curves = self._buffer.curves | self._buffer.known_steps.keys()
         self.log_metrics({name: value for name, value in final.items() if name not in curves})
+
+    def note(self, key: str, value: str) -> None:
+        """Tag the run, and the version that it registers, with what is known only while the stage runs."""
+        if self.facts.get(key) != value:
+            self.facts[key] = value
+            self._guard(f"note {key}", lambda: self._client.set_tag(self._run(), key, value))
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
         """Log a table of samples as an artifact of this step."""
@@ -155,7 +162,7 @@ class StageTracker:
             self._buffer.known_steps[key] = max(steps)
 
     def _origin(self) -> dict[str, str]:
-        return version_tags(self.stage, self.tree, self.artifacts)
+        return version_tags(self.stage, self.tree, self.artifacts) | self.facts
 
     def _session_parent(self, experiment: str) -> str:
         """The parent run of this `dvc` command, made by its first stage; what DVC skipped is linked to it."""

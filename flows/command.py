@@ -11,10 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
 from components.loopback import spare_loopback
-from components.params import ParamsError
+from components.params import ParamsError, parse_value
 from flows.checks import SetupError, check
 from flows.parent_run import tracking
 from flows.plan import print_plan
@@ -122,7 +120,10 @@ def assignment(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or ("." not in key and key != "seed"):
         raise argparse.ArgumentTypeError(f"{text!r} is not SECTION.KEY=VALUE, such as ppo.kl_coef=0.1")
-    return key, yaml.safe_load(value)
+    try:
+        return key, parse_value(value)
+    except ParamsError as error:
+        raise argparse.ArgumentTypeError(f"{key}: {error}") from None
 
 
 def _leave_at_once() -> dict[str, int]:

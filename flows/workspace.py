@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components import params as parameters
 
 KEPT_IN_VARIANT = {"dvc.lock", "data.dvc", "params.yaml"}
@@ -106,7 +104,7 @@ def refresh(workspace: Workspace) -> None:
         if source.is_file() and not (name in KEPT_IN_VARIANT and target.exists()):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
-    (root / "params.yaml").write_text(yaml.safe_dump(workspace.tree, sort_keys=False))
+    parameters.write_tree(workspace.tree, root / "params.yaml")
     if workspace.tree["ingest"] != parameters.read_tree(home / parameters.PARAMS_FILE)["ingest"]:
         (root / "data.dvc").unlink(missing_ok=True)  # other data: nothing to compare its digest with
     local = home / ".dvc" / "config.local"

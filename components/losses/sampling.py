@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+GREEDY_BELOW = 1e-5  # of the temperature: logits divided by less soon leave fp32, and differ by all or nothing before
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How a token is drawn: from softmax(logits / temperature), cut to the top_k best and to mass top_p.
 
-    top_k = 0 and top_p = 1 cut nothing.
+    top_k = 0 and top_p = 1 cut nothing. Temperature 0 is greedy: the likeliest token, the first of equal ones. What is
+    drawn then has no distribution of its own that could be scored (its KL to another model is 0 or infinite), so
+    log-probabilities are those of softmax(logits), whole. Training on greedy samples is refused by the schema.
     """
 
     temperature: float = 1.0
@@ -23,9 +27,14 @@ class Sampling:
     top_p: float = 1.0
 
     @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken, and nothing is drawn."""
+        return self.temperature < GREEDY_BELOW
+
+    @property
     def cuts(self) -> bool:
         """Whether there may be tokens that are never drawn."""
-        return self.top_k > 0 or self.top_p < 1
+        return not self.greedy and (self.top_k > 0 or self.top_p < 1)
 
 
 def candidates(logits: Tensor, sampling: Sampling) -> Tensor | None:
@@ -34,6 +43,8 @@ def candidates(logits: Tensor, sampling: Sampling) -> Tensor | None:
     Nucleus sampling (arXiv:1904.09751): the fewest tokens, best first, whose mass reaches top_p; after top-k.
     """
     kept: Tensor | None = None
+    if not sampling.cuts:
+        return kept
     if 0 < sampling.top_k < logits.shape[-1]:
         kept = logits >= logits.topk(sampling.top_k, dim=-1).values[..., -1:]
     if sampling.top_p < 1:
@@ -46,9 +57,9 @@ def candidates(logits: Tensor, sampling: Sampling) -> Tensor | None:
 
 
 def scaled_logits(logits: Tensor, sampling: Sampling, kept: Tensor | None) -> Tensor:
-    """Logits, [..., V], in fp32 divided by the temperature, -inf outside of `kept` (from `candidates`)."""
+    """Logits, [..., V], in fp32 divided by the temperature unless it is 0, -inf outside of `kept` (of `candidates`)."""
     logits = logits.float()
-    if sampling.temperature != 1:
+    if sampling.temperature != 1 and not sampling.greedy:
         logits = logits / sampling.temperature
     return logits if kept is None else logits.masked_fill(~kept, float("-inf"))
 

@@ -106,8 +106,11 @@ class Decoder:
         if self.drawn is not None:
             self.last_hidden = self.model(self.drawn[:, None], self.cache)[:, 0]
         logits = self.model.logits(self.last_hidden)
-        kept = candidates(logits, self.sampling)
-        self.drawn = draw(scaled_logits(logits, self.sampling, kept), self.uniform[:, self.steps])
+        if self.sampling.greedy:
+            self.drawn = logits.argmax(dim=-1)
+        else:
+            kept = candidates(logits, self.sampling)
+            self.drawn = draw(scaled_logits(logits, self.sampling, kept), self.uniform[:, self.steps])
         self.steps += 1
         return self.drawn
 

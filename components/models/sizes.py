@@ -23,6 +23,7 @@ SIZES = {
     "gpt3-13B": (40, 5120, 40),
     "gpt3-175B": (96, 12288, 96),
 }
+WEIGHTS_LIMIT = 1e13  # of the blocks' matrices: fifty times GPT-3
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ def parse_size(size: str) -> tuple[int, int, int]:
     if custom is None and size not in SIZES:
         raise ValueError(f"unknown model size {size!r}: use LAYERSxWIDTHxHEADS or one of {', '.join(SIZES)}")
     layers, width, heads = map(int, custom.groups()) if custom else SIZES[size]
-    if not (layers and heads) or width % heads:
+    if not (layers and heads and width) or width % heads:
         raise ValueError(f"model size {size!r}: width {width} does not divide into {heads} heads")
+    if 12 * layers * width**2 > WEIGHTS_LIMIT:
+        raise ValueError(f"model size {size!r} has {12 * layers * width**2:.1e} weights: more than {WEIGHTS_LIMIT:.0e}")
     return layers, width, heads
 
 

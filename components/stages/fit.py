@@ -1,6 +1,7 @@
 """Training through Lightning: the module every stage extends, and the Trainer that runs it."""
 
 import logging
+import math
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim import Optimizer as TorchOptimizer
 from torch.utils.data import DataLoader, IterableDataset
@@ -25,10 +27,20 @@ from components.stages.optim import build_optimizers, clip_gradients, learning_r
 from components.stages.runtime import Stage, StageStopped
 
 logger = logging.getLogger(__name__)
+NAMED = 5  # weights in a message
+KEPT = "The checkpoint before is kept; with other parameters or rows the stage starts anew"
 
 
 class LossNotFinite(StageStopped):
     """A loss is NaN or infinite; the message names the step and its rows."""
+
+
+class GradientNotFinite(StageStopped):
+    """A gradient is NaN or infinite though the loss is not; no weight has followed it."""
+
+
+class WeightsNotFinite(StageStopped):
+    """Weights are NaN or infinite; they are neither kept as a checkpoint nor published."""
 
 
 class UnfinishedTraining(RuntimeError):
@@ -92,18 +104,43 @@ class TrainingModule(LightningModule):
             step = int(self.step)
             raise LossNotFinite(
                 f"the loss of step {step} is {loss.item()}; its rows are {self.rows(step)}. "
-                "The last checkpoint is kept: lower the learning rate or mend the rows, then give the same command"
+                f"Lower the learning rate or mend the rows. {KEPT}"
             )
         self.manual_backward(loss * self.trainer.world_size)
 
     def apply_gradients(self, network: nn.Module, optimizers: list[TorchOptimizer], params: OptimizerParams) -> float:
-        """One optimizer step of a network at this step's learning rate; the gradient norm before clipping."""
-        norm = clip_gradients(network, params.gradient_clip)
+        """One optimizer step of a network at this step's learning rate; the gradient norm before clipping.
+
+        Raises:
+            GradientNotFinite: before any weight moves; clipping would make every weight NaN.
+        """
+        norm = float(clip_gradients(network, params.gradient_clip))
+        if not math.isfinite(norm):
+            step = int(self.step)
+            raise GradientNotFinite(
+                f"the gradient of step {step} has the norm {norm} though its loss is finite; its rows are "
+                f"{self.rows(step)}. Lower the learning rate, warm up for longer, or train in 32-true "
+                f"(compute.precision). {KEPT}"
+            )
         set_learning_rates(optimizers, learning_rate_factor(params, int(self.step), self.total_steps))
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        return float(norm)
+        return norm
+
+    def check_weights(self) -> None:
+        """See that what is about to be kept can be gone on from.
+
+        Raises:
+            WeightsNotFinite: names the weights.
+        """
+        broken = [name for name, weight in self.named_parameters() if not torch.isfinite(weight).all()]
+        if broken:
+            raise WeightsNotFinite(
+                f"after step {int(self.step) - 1} the weights {', '.join(broken[:NAMED])}"
+                f"{f' and {len(broken) - NAMED} more' if len(broken) > NAMED else ''} are not finite. "
+                f"Lower the learning rate. {KEPT}"
+            )
 
     def total(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
@@ -182,6 +219,7 @@ class _Housekeeping(Callback):
         if self.validate_every and (step % self.validate_every == 0 or step == module.total_steps):
             module.log_figures(module.validate())  # type: ignore[operator]
         if step % self.checkpoint_interval == 0:
+            module.check_weights()
             self.stage.tracker.flush()  # what a resumed run will not repeat must have been sent
             trainer.save_checkpoint(self.stage.state / f"step-{step:08d}")
 
@@ -193,41 +231,60 @@ def fit(
 
     Raises:
         UnfinishedTraining: fewer steps ran than were planned.
+        StageStopped: a loss, gradient or weight is not finite, or `compute` asks for what this machine has not.
     """
-    compute = stage.params.compute
     resume_from = newest_intact(stage.state)
     if resume_from is not None:
         logger.info("resuming from %s", resume_from)
     module.history.truncate(0 if resume_from is None else int(resume_from.name.removeprefix("step-")))
-    device_type = device_of(stage).type
-    logger.info("training in %s on %s", module.precision, device_type)
+    logger.info("training in %s on %s", module.precision, device_of(stage).type)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    trainer = Trainer(
-        accelerator=compute.accelerator,
-        devices=compute.devices,
-        # A step of PPO updates two networks in turn, each time leaving the other's weights without gradients.
-        strategy="ddp_find_unused_parameters_true"
-        if compute.devices > 1 and compute.strategy == "auto"
-        else compute.strategy,
-        precision=module.precision,
-        # Else compiled code adds up the gradients of a token's occurrences in whatever order its threads come by.
-        deterministic=device_type == "cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        plugins=[SafetensorsCheckpointIO()],
-        callbacks=[
-            _Housekeeping(stage, checkpoint_interval=checkpoint_interval, validate_every=validate_every, unit=unit)
-        ],
+    trainer = _trainer(
+        stage,
+        module,
+        _Housekeeping(stage, checkpoint_interval=checkpoint_interval, validate_every=validate_every, unit=unit),
     )
     loader = DataLoader(_Steps(module), batch_size=None)
     trainer.fit(module, loader, ckpt_path=None if resume_from is None else str(resume_from))
     if int(module.step) != module.total_steps:
         raise UnfinishedTraining(f"{int(module.step)} of {module.total_steps} steps ran")
+    module.check_weights()
     module.history.export(stage.path("history.csv"))
+
+
+def _trainer(stage: Stage, module: TrainingModule, housekeeping: Callback) -> Trainer:
+    """Lightning's Trainer for the machine that `compute` names.
+
+    Raises:
+        StageStopped: this machine has fewer devices, or Lightning does not know what is asked for.
+    """
+    compute, device_type = stage.params.compute, device_of(stage).type
+    # Processes may share a processor, as two do to see what data-parallel training makes; crowds only starve it.
+    present = torch.cuda.device_count() if device_type == "cuda" else max(2, os.cpu_count() or 1)
+    if compute.devices > present:
+        raise StageStopped(f"compute.devices is {compute.devices}, and this machine has {present} ({device_type})")
+    try:
+        return Trainer(
+            accelerator=compute.accelerator,
+            devices=compute.devices,
+            # A step of PPO updates two networks in turn, each time leaving the other's weights without gradients.
+            strategy="ddp_find_unused_parameters_true"
+            if compute.devices > 1 and compute.strategy == "auto"
+            else compute.strategy,
+            precision=module.precision,
+            # Else compiled code adds up the gradients of a token's occurrences in whatever order its threads come by.
+            deterministic=device_type == "cpu",
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            plugins=[SafetensorsCheckpointIO()],
+            callbacks=[housekeeping],
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise StageStopped(f"Lightning refuses `compute` of params.yaml: {error}") from error
 
 
 def compiled(function: Callable[..., Tensor], params: schema.Compute) -> Callable[..., Tensor]:

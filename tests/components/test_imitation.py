@@ -11,6 +11,7 @@ from components.models.transformer import GPT
 from components.stages import imitation
 from components.stages.fit import fit
 from components.stages.imitation import ImitationModule
+from components.stages.runtime import StageStopped
 from tests.components.alignment import make_stage
 
 
@@ -40,5 +41,5 @@ def test_the_loss_of_groups_of_like_length_is_that_of_the_padded_batch(module):
 def test_a_sharded_strategy_is_lightnings_own(module, tmp_path):
     """Without a GPU the farthest that one goes: Lightning takes the name, and refuses the processor."""
     module.stage = make_stage(tmp_path, compute__strategy="fsdp", compute__devices=2, compute__accelerator="cpu")
-    with pytest.raises(ValueError, match="`fsdp` requires a GPU"):
+    with pytest.raises(StageStopped, match="`fsdp` requires a GPU"):
         fit(module.stage, module, checkpoint_interval=10)

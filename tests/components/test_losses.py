@@ -168,6 +168,17 @@ def test_exact_kl_counts_nothing_where_the_policy_cannot_go():
     assert exact_kl(policy, reference).item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("cut", [{}, {"top_k": 2}, {"top_p": 0.5}])
+def test_greedy_tokens_are_scored_under_the_whole_unscaled_distribution(cut):
+    logits = torch.tensor([[[2.0, 1.0, 0.0, -1.0]]])
+    greedy = Sampling(temperature=0.0, **cut)
+    assert not greedy.cuts and candidates(logits, greedy) is None
+    total = sum(math.exp(value) for value in (2, 1, 0, -1))
+    for target, value in enumerate((2, 1, 0, -1)):
+        found = token_logprobs(logits, torch.tensor([[target]]), greedy)
+        assert float(found) == pytest.approx(math.log(math.exp(value) / total), abs=1e-6)
+
+
 def test_token_logprobs_and_entropy_equal_the_softmax_written_out():
     torch.manual_seed(0)
     logits, targets = torch.randn(2, 3, 7), torch.randint(0, 7, (2, 3))

@@ -142,6 +142,19 @@ def test_cached_generation_of_ragged_prompts_equals_uncached_greedy_decoding(mod
         assert ids[len(prompt) :] == reply
 
 
+@pytest.mark.parametrize("cut", [{}, {"top_k": 1}, {"top_k": 5, "top_p": 0.3}])
+@pytest.mark.parametrize("temperature", [0.0, 0, 1e-45])
+def test_temperature_zero_takes_the_likeliest_token_whatever_is_drawn(model, temperature, cut):
+    sampling = Sampling(temperature=temperature, **cut)
+    prompts = [[1], [2, 3], [4, 5, 6]]
+    for uniform in (torch.zeros(3, 8), torch.rand(3, 8)):
+        ids = torch.stack(list(sample_steps(model, prompts, sampling=sampling, uniform=uniform)), dim=1)
+        for prompt, reply in zip(prompts, ids.tolist(), strict=True):
+            with torch.no_grad():
+                logits = model.logits(model(torch.tensor([prompt + reply])))[0]
+            assert reply == logits[len(prompt) - 1 : -1].argmax(dim=-1).tolist()
+
+
 def test_replies_stop_at_the_end_marker_and_pad_after_it(model):
     replies = sample_replies(
         model, [[1], [2, 3], [4]] * 20, sampling=Sampling(), uniform=uniforms(60, 15, seed=(0,)), end_id=7, pad_id=0

@@ -300,7 +300,11 @@ def test_a_flow_in_which_nothing_ran_adds_no_lineage(tmp_path, work):
 def test_the_lineage_shows_headlines_verdicts_and_what_was_asked_for(tmp_path, work, monkeypatch):
     work(tmp_path)
     register(tmp_path, monkeypatch)
-    figures = {"pretrain": {"test_bits_per_byte": 1.5}, "ppo": {"gold_win_rate": 0.8, "kl": 3.0, "gold_score": 2.0}}
+    figures = {
+        "precision": "bf16-mixed",
+        "pretrain": {"bits_per_byte": 1.5},
+        "ppo": {"gold_win_rate": 0.8, "kl": 3.0, "gold_score": 2.0},
+    }
     with lineage(tmp_path) as parent:
         monkeypatch.setenv("GPTLINEAGE_PARENT_RUN", parent.start())
         judge(tmp_path, ["ended_share 0.2 is below 0.8"])
@@ -311,12 +315,13 @@ def test_the_lineage_shows_headlines_verdicts_and_what_was_asked_for(tmp_path, w
     run = client.get_run(parent.run_id)
     assert run.info.run_name == "default"
     assert run.data.metrics == {
-        "pretrain/test_bits_per_byte": 1.5, "ppo/gold_win_rate": 0.8, "ppo/kl": 3.0, "gate/sft": 0.0,
+        "pretrain/bits_per_byte": 1.5, "ppo/gold_win_rate": 0.8, "ppo/kl": 3.0, "gate/sft": 0.0,
     }  # fmt: skip
+    assert run.data.tags["precision"] == "bf16-mixed"
     assert run.data.tags["gate.sft"] == "ended_share 0.2 is below 0.8"
     assert run.data.tags["mlflow.source.name"] == "python -m flows.lineage"
     page = run.data.tags["mlflow.note.content"]
-    for words in ("| base model, test bits per byte | 1.5 |", "python -m flows.lineage", "models:/gpt-sft/1"):
+    for words in ("| base model, bits per byte | 1.5 |", "python -m flows.lineage", "models:/gpt-sft/1"):
         assert words in page
     assert "report.html" in {item.path for item in client.list_artifacts(parent.run_id)}
     assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"

@@ -18,6 +18,7 @@ OBSERVERS = {
     "components/pages.py",
     "components/progress.py",
     "components/metric_buffer.py",
+    "components/figures.py",
 }
 
 

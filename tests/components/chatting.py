@@ -1,0 +1,28 @@
+"""Tiny finished models in folders of their own, as a registered version holds them."""
+
+from pathlib import Path
+
+import torch
+
+from components.checkpoints import save_model
+from components.data.tokenizer import train_tokenizer
+from components.models.heads import ScalarGPT
+from components.models.sizes import GPTConfig
+from components.models.transformer import GPT
+
+CHAT = [
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": "hi"},
+    {"role": "user", "content": "bye"},
+]
+
+
+def make_models(root: Path, *, context_length: int = 32) -> Path:
+    """`chat`, a language model, and `reward`, a reward model, below a folder."""
+    tokenizer = train_tokenizer(["hello hi bye"] * 20, vocab_size=300)
+    tokenizer.save(str(root / "tokenizer.json"))
+    config = GPTConfig(tokenizer.get_vocab_size(), context_length, num_layers=1, width=16, num_heads=2)
+    torch.manual_seed(0)
+    save_model(root / "chat", GPT(config), root / "tokenizer.json")
+    save_model(root / "reward", ScalarGPT(config), root / "tokenizer.json")
+    return root
