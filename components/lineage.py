@@ -143,7 +143,7 @@ def process_identity(process: psutil.Process | None = None) -> str:
 
 
 def is_alive(identity: str) -> bool:
-    """Whether the process of `process_identity` still runs; one of another host, which nobody here can ask, counts as so.
+    """Whether the process of `process_identity` still runs; one of another host counts as running.
 
     A process that ended and that its parent has not asked about yet is dead; so is one of this host's earlier boots.
     """
@@ -157,7 +157,7 @@ def is_alive(identity: str) -> bool:
 
 
 def boot_id() -> str:
-    """This start of this machine and, after a slash, the space in which its processes are numbered: a container's own."""
+    """This start of the machine and, after a slash, the space in which processes are numbered, a container's own."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink().name.strip('pid:[]')}"

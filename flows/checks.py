@@ -46,7 +46,9 @@ def check_place(root: Path) -> None:
     """
     odd = [character for character in IMPOSSIBLE if character in str(root)]
     if odd:
-        raise SetupError(f"the path {root} has {odd[0]!r} in it, at which addresses of databases end: rename that folder")
+        raise SetupError(
+            f"the path {root} has {odd[0]!r} in it, at which addresses of databases end: rename that folder"
+        )
     try:
         git = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--git-dir"], capture_output=True, text=True, check=False

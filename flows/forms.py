@@ -1,10 +1,12 @@
 """The parameters of flows as Prefect's forms show them: presets and stages to choose from, overrides described."""
 
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import GetJsonSchemaHandler
 
 PARAMS_FILE = Path(__file__).parents[1] / "params.yaml"
 StageName = Literal[
@@ -12,27 +14,25 @@ StageName = Literal[
 ]  # fmt: skip
 
 
-def _offer_presets(schema: dict[str, Any]) -> None:
-    try:
-        schema["enum"] = list(yaml.safe_load(PARAMS_FILE.read_text())["presets"])
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
-        return  # told, with all else that is wrong, when a flow reads the file
+@dataclass(frozen=True)
+class Described:
+    """A description for the form: Prefect puts what a docstring says in place of a field's own."""
+
+    text: str
+    presets: bool = False
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema) | {"description": self.text}
+        if self.presets:  # those of params.yaml when a flow is loaded; flows check what they get
+            with contextlib.suppress(OSError, KeyError, TypeError, yaml.YAMLError):  # told when a flow reads the file
+                schema["enum"] = list(yaml.safe_load(PARAMS_FILE.read_text())["presets"])
+        return schema
 
 
-Preset = Annotated[
-    str, Field(title="Preset", description="A named set of values in params.yaml.", json_schema_extra=_offer_presets)
-]
+Preset = Annotated[str, Described("A named set of values in params.yaml.", presets=True)]
 Overrides = Annotated[
     dict[str, Any] | None,
-    Field(
-        title="Overrides",
-        description="Other values for parameters of params.yaml, by section.key, in force in a copy of the repository.",
-        examples=[{"ppo.kl_coef": 0.1}],
-    ),
+    Described('Other values for parameters, by section.key, such as {"ppo.kl_coef": 0.1}; params.yaml stays as it is.'),
 ]
-Force = Annotated[
-    list[StageName], Field(title="Force", description="Stages that run although nothing they use has changed.")
-]
-FromStage = Annotated[
-    StageName | None, Field(title="From", description="Begin at this stage and leave those before it as they lie.")
-]
+Force = Annotated[list[StageName] | None, Described("Stages that run although nothing they use has changed.")]
+FromStage = Annotated[StageName | None, Described("Begin at this stage and leave those before it as they lie.")]

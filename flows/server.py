@@ -64,7 +64,7 @@ def prefect_server() -> Iterator[None]:
     settings: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     given, home = PREFECT_API_URL.value(), get_current_settings().home.resolve()
     if given:
-        _must_answer(given)
+        must_answer(given)
         with temporary_settings(settings):
             yield
         return
@@ -82,18 +82,23 @@ def prefect_server() -> Iterator[None]:
         stop(process)
 
 
-def _must_answer(url: str) -> None:
+def must_answer(url: str, variable: str = "PREFECT_API_URL") -> None:
+    """Ask whether a server that a variable of the environment names is there at all.
+
+    Raises:
+        ServerError: nothing answers.
+    """
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=10):
             return
     except urllib.error.HTTPError:
-        return  # it answers; what it thinks of this flow is told by Prefect
+        return  # it answers; what it thinks of this flow is told by the library
     except (OSError, ValueError) as error:
-        if isinstance(getattr(error, "reason", error), OSError | ValueError) and "CERTIFICATE" not in str(error):
-            raise ServerError(
-                f"no Prefect server answers at PREFECT_API_URL={url} ({getattr(error, 'reason', error)}): start it, or "
-                "unset PREFECT_API_URL for a flow to bring its own"
-            ) from None
+        if "CERTIFICATE" in str(error):
+            return  # which the library may be told to trust
+        raise ServerError(
+            f"no server answers at {variable}={url} ({getattr(error, 'reason', error)}): start it, or unset {variable}"
+        ) from None
 
 
 def _start(home: Path) -> tuple[int, "subprocess.Popen[bytes]"]:
