@@ -43,7 +43,7 @@ def status(root: Path) -> dict[str, Any]:
 def is_changed(root: Path, target: str) -> bool:
     """Whether what a `.dvc` file tracks differs from what it records, or is missing."""
     with _open(root) as repo:
-        return bool(repo.status(targets=[target]))
+        return bool(repo.status(targets=[str(root / target)]))
 
 
 def select(graph: "networkx.DiGraph[str]", *, until: str | None, start: str | None) -> list[str]:

@@ -68,16 +68,18 @@ def _changes(entries: Any, values: Mapping[str, tuple[Any, Any]]) -> Iterator[st
         for kind, files in entry.items():
             for path, what in files.items() if isinstance(files, Mapping) else ():
                 if isinstance(what, Mapping):  # parameters
-                    yield from (_parameter(name, change, values) for name, change in what.items())
+                    for name, change in what.items():
+                        yield from _parameter(name, change, values)
                 elif what != "deleted" or not path.startswith(("artifacts/", "data")):
                     yield f"{path} is {what}" if kind == "changed deps" else f"its output {path} is {what}"
 
 
-def _parameter(name: str, change: str, values: Mapping[str, tuple[Any, Any]]) -> str:
-    if name not in values:
-        return f"{name} is {change}"
-    before, now = values[name]
-    return f"{name} was {before}, is {now}"
+def _parameter(name: str, change: str, values: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """DVC names a section where one of its values has changed."""
+    within = {key: pair for key, pair in sorted(values.items()) if key == name or key.startswith(name + ".")}
+    yield from (f"{key} was {before}, is {now}" for key, (before, now) in within.items())
+    if not within:
+        yield f"{name} is {change}"
 
 
 def _values(workspace: Workspace) -> dict[str, tuple[Any, Any]]:

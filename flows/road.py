@@ -91,19 +91,20 @@ def _walk(
     for stage in stages:
         # Once a stage has run, only DVC knows whether its outputs differ from before.
         may_run = anything_ran or stage in stale or stage in force
-        upstream = [states[name] for name in graph.predecessors(stage) if name in states] or [states["ingest"]]
+        upstream = [name for name in graph.predecessors(stage) if name in states] or ["ingest"]
+        after = [states[name] for name in upstream]
         outcome = _pass(
             stage,
             workspace,
             states,
-            lambda stage=stage, may_run=may_run, upstream=upstream: reproduce(  # type: ignore[misc]
+            lambda stage=stage, may_run=may_run, after=after: reproduce(  # type: ignore[misc]
                 stage,
                 workspace,
                 lineage.start() if may_run else "",
                 stale=may_run,
                 force=stage in force,
                 return_state=True,
-                wait_for=upstream,  # an edge in Prefect's graph of the run
+                wait_for=after,  # an edge in Prefect's graph of the run
             ),
         )
         anything_ran |= outcome != "Cached"
@@ -126,7 +127,7 @@ def _pass(stage: str, workspace: Workspace, states: dict[str, State], run: Any) 
 
 
 def _outcomes(states: Mapping[str, State]) -> dict[str, str]:
-    return {stage: str(state.result(raise_on_failure=False)) for stage, state in states.items()}
+    return {stage: state.name or "" for stage, state in states.items()}
 
 
 def _outlook(stage: str, workspace: Workspace) -> str:

@@ -4,6 +4,7 @@ A flow's own server ends with the flow, however that ends: it reads a pipe that 
 closes. It is in a session of its own, so that Ctrl-C, which reaches a whole process group, does not end it first.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -74,12 +75,10 @@ def prefect_server() -> Iterator[None]:
             yield
         return
     port, process = _start(home)
-    try:
-        # The server has no pages, so that none is pointed to.
-        with temporary_settings({**settings, PREFECT_API_URL: f"http://{HOST}:{port}/api", PREFECT_UI_URL: ""}):
-            yield
-    finally:
-        stop(process)
+    atexit.register(stop, process)  # Prefect sends its last logs when the interpreter ends, before this is called
+    # The server has no pages, so that none is pointed to.
+    with temporary_settings({**settings, PREFECT_API_URL: f"http://{HOST}:{port}/api", PREFECT_UI_URL: ""}):
+        yield
 
 
 def must_answer(url: str, variable: str = "PREFECT_API_URL") -> None:

@@ -56,6 +56,14 @@ class StageReader:
             update_progress_artifact(self._artifact, percent)
 
 
+def _done(stage: str, outcome: str, message: str) -> State:
+    """The state of a stage that is up to date; its name says what was done.
+
+    Prefect draws an edge to whichever task returned an object last, so that no two stages may return the same text.
+    """
+    return Completed(name=outcome, message=message, data=f"{stage}: {message}")
+
+
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
 def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool, force: bool) -> State:
     """Have DVC bring one stage up to date; Completed, Restored, Cached or Failed.
@@ -63,7 +71,7 @@ def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool,
     A stage that is known not to be stale is not asked about again.
     """
     if not stale and not force:
-        return Completed(name="Cached", message="unchanged", data="Cached")
+        return _done(stage, "Cached", "unchanged")
     reader = StageReader(stage)
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     command += ["--force"] if force else []
@@ -72,7 +80,7 @@ def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool,
     status = run_streaming(command, cwd=workspace.root, env=environment, on_line=reader)
     if status:
         return Failed(message=f"exit status {status}; last lines:\n" + "\n".join(reader.tail))
-    return Completed(name=reader.outcome, message=f"dvc: {reader.outcome.lower()}", data=reader.outcome)
+    return _done(stage, reader.outcome, f"dvc: {reader.outcome.lower()}")
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
@@ -93,5 +101,5 @@ def ingest(workspace: Workspace, *, force: bool) -> State:
         # Into the cache, so that `dvc checkout`, `dvc push` and variants find it.
         dvc(workspace, *(("commit", "--force", "data.dvc") if pointer.exists() else ("add", "data")))
     if unchanged:
-        return Completed(name="Cached", message="unchanged", data="Cached")
-    return Completed(message="built from its source", data="Completed")
+        return _done("ingest", "Cached", "unchanged")
+    return _done("ingest", "Completed", "built from its source")

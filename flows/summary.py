@@ -67,13 +67,13 @@ def _print_replies(console: Console, path: Path, referee: str) -> None:
     console.print("Replies" + (f", with the {referee} score of each" if referee else ""))
     for line in path.read_text().splitlines()[:SHOWN_REPLIES]:
         row = json.loads(line)
-        console.print(f"\nuser    {printable(row['user'])}", style="bold")
+        console.print(f"\nuser      {printable(row['user'])}", style="bold")
         for model, title in MODELS.items():
             own = row.get(model)
             if own is None:
                 continue
             shown = f"  ({own[referee]:.2f})" if referee in own else ""
-            console.print(f"  {title:6}{printable(own['reply'])}{shown}")
+            console.print(f"  {title:8}{printable(own['reply'])}{shown}")
     console.print()
 
 
