@@ -35,7 +35,7 @@ def finished(tmp_path, monkeypatch):
     for stage in STAGES:
         (tmp_path / "artifacts" / stage).mkdir(parents=True)
         record = {"stage": stage, "run_id": "1", "model_name": f"gpt-{stage}", "model_version": "3",
-                  "tracking": "incomplete: [/tag] is down", "duration_seconds": 1.0, "peak_memory_gib": 1.0}  # fmt: skip
+                  "tracking": "incomplete: [/tag]", "duration_seconds": 1.0, "peak_memory_gib": 1.0}  # fmt: skip
         (tmp_path / "artifacts" / stage / "run.json").write_text(json.dumps(record))
     reply = {"reply": TEXT, "ended": True, "gold": 1.25, "typicality": 0.5}
     row = {"user": TEXT} | dict.fromkeys(("pretrain", "sft", "ppo", "dpo", "feedme"), reply)
@@ -48,7 +48,7 @@ def test_text_of_users_is_printed_as_it_is(finished, capsys):
     print_summary(dict.fromkeys(STAGES, "Cached"), "default", {})
     shown = capsys.readouterr().out
     assert shown.count("[INST] hi [/INST] [bold] :smile:") == 6
-    assert "\x1b[2J" not in shown and "[/tag] is down" in shown
+    assert "\x1b[2J" not in shown and "incomplete: [/tag]" in shown
 
 
 def test_the_summary_fits_80_columns_with_gates_passed_and_failed(finished, capsys):
