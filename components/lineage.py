@@ -1,17 +1,19 @@
-"""Facts that tie a stage to the rest of its lineage: the commit, data versions, parents, and who asked for it."""
+"""What ties a stage to the rest of its lineage: its record, its figures, its parents, and who asked for it."""
 
 import json
 import os
-import subprocess
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
-from components.data.digests import file_md5, recorded_md5
-
+ROOT_VARIABLE = "GPTLINEAGE_ROOT"
+EXPERIMENT_VARIABLE = "DVC_EXP_NAME"  # set by `dvc exp run`
+COPIES = {"variants", "reproduce"}  # folders below .lineage/ that hold copies of the repository
+CANDIDATE, CHAMPION = "candidate", "champion"
 ARTIFACTS = Path("artifacts")
 POINTER = Path("data.dvc")
 TOKENIZER = ARTIFACTS / "prepare" / "tokenizer.json"
@@ -25,6 +27,13 @@ PARENTS = {
     "dpo": ("sft",),
     "feedme": ("sft",),
 }
+
+
+class Verdict(TypedDict):
+    """What `evaluate` found about the model of a run: `passed`, or which bounds do not hold."""
+
+    verdict: str
+    run_id: str | None
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,22 @@ class StageRecord:
     tracking: str
     duration_seconds: float
     peak_memory_gib: float
+    alias: str | None = None  # under which the version was registered
+    gates: Mapping[str, "Verdict"] = field(default_factory=dict)  # evaluate's, by stage
 
     @classmethod
     def load(cls, stage: str, artifacts: Path = ARTIFACTS) -> "StageRecord | None":
         """The record of a stage, or None where it has not run."""
         path = artifacts / stage / "run.json"
-        return cls(**json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        known = {item.name for item in fields(cls)}
+        return cls(**{key: value for key, value in json.loads(path.read_text()).items() if key in known})
+
+    @property
+    def address(self) -> str | None:
+        """The registered version, such as `models:/gpt-ppo/3`."""
+        return f"models:/{self.model_name}/{self.model_version}" if self.model_version else None
 
 
 def read_metrics(stage: str, artifacts: Path = ARTIFACTS) -> dict[str, float]:
@@ -71,33 +90,30 @@ def numbers(tree: Mapping[str, Any], *, prefix: str) -> dict[str, float]:
     return {name: float(value) for name, value in leaves if isinstance(value, int | float)}
 
 
-def git_commit() -> str:
-    """The checked-out commit, with `+` where the working tree differs from it; `unknown` outside git."""
-    root = os.environ.get("GPTLINEAGE_ROOT", ".")
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+def home() -> Path:
+    """The repository whose store, aliases and history count here: this folder, or the one that this is a copy of.
+
+    A flow names it to the stages of a variant, DVC to those of an experiment in a temporary copy.
+    """
+    named = os.environ.get(ROOT_VARIABLE) or (os.environ.get("DVC_ROOT") if EXPERIMENT_VARIABLE in os.environ else None)
+    here = Path(named or ".").resolve()
+    for copy in () if named else (here, *here.parents):  # somebody works in a copy by hand
+        if copy.parent.name in COPIES and copy.parents[1].name == ".lineage":
+            return copy.parents[2]
+    return here
 
 
-def _git(root: str, *arguments: str) -> str:
-    command = ["git", "-C", root, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+def alias_of(workspace: Path = Path()) -> str:
+    """The alias of the newest models of a workspace: `candidate` for the repository itself, a variant has its own.
 
-
-def version_tags(stage: str, artifacts: Path = ARTIFACTS) -> dict[str, str]:
-    """Where a stage's result comes from: digests of data and tokenizer, versions and runs of the parent models."""
-    tags = {"git.commit": git_commit(), "data.digest": recorded_md5(POINTER) or "unversioned"}
-    tokenizer = artifacts / "prepare" / "tokenizer.json"
-    if tokenizer.exists():
-        tags["tokenizer.digest"] = file_md5(tokenizer)
-    for parent in PARENTS.get(stage, ()):
-        record = StageRecord.load(parent, artifacts)
-        if record is not None:
-            tags[f"parent.{parent}.version"] = record.model_version or "unregistered"
-            tags[f"parent.{parent}.run_id"] = record.run_id or "untracked"
-    return tags
+    The own alias of a variant or a DVC experiment is `candidate-<its name>`, in the characters that MLflow allows.
+    """
+    here, name = workspace.resolve(), os.environ.get(EXPERIMENT_VARIABLE)
+    if name is None:
+        if here == home():
+            return CANDIDATE
+        name = here.name
+    return f"{CANDIDATE}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}"
 
 
 def process_session() -> str:

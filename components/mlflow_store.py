@@ -1,12 +1,13 @@
 """The store of runs and models: every call that needs MLflow's own types. The only import of mlflow."""
 
+import getpass
 import json
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,30 @@ import mlflow
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.types.schema import ParamSchema, ParamSpec
 
+from components import store_location
 from components.data.digests import recorded_md5
-from components.lineage import POINTER, flatten
+from components.lineage import POINTER, StageRecord
 from components.metric_buffer import Point
+from components.provenance import resolved, stage_params, uncommitted
 from components.serving_input import Options
+from components.store_location import StoreError, tracking_uri
 
+__all__ = ["StoreError", "tracking_uri"]
 logger = logging.getLogger(__name__)
 
 EXPERIMENT = "gptlineage"
-ROOT_VARIABLE = "GPTLINEAGE_ROOT"
+# Its page then opens on the list of runs: without it MLflow guesses, and asks.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _CONNECTING = threading.Lock()  # a flow connects ahead in a thread; two would make a new database at once
 VALUE_LIMIT = 5000  # characters of a parameter that MLflow accepts, with room to spare
+PARAMS_ARTIFACT, DIFF_ARTIFACT = "params.yaml", "uncommitted.diff"
+TAG_LIMIT = 8000  # characters of a run's tag
 BATCH_LIMIT = 100  # parameters of one request
 SERVING_REQUIREMENTS = ("torch==2.13.0", "safetensors==0.8.0", "tokenizers==0.23.3", "numpy>=2,<3", "mlflow==3.17.2")
 # What a version is served with: each field of `Options` with its default.
@@ -44,31 +54,26 @@ class BadRequest(mlflow.MlflowException, ValueError):
         mlflow.MlflowException.__init__(self, message, BAD_REQUEST)
 
 
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or the store below the repository's root."""
-    root = Path(os.environ.get(ROOT_VARIABLE, ".")).resolve()
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlruns/mlflow.db"
-
-
 def connect() -> tuple[MlflowClient, str]:
-    """A client and the id of the lineage experiment, made where it is missing."""
+    """A client and the id of the lineage experiment, made where it is missing.
+
+    Raises:
+        StoreError: MLflow cannot keep a store where the repository lies.
+        MlflowException: the server is down or refuses.
+    """
     with _CONNECTING:
-        # A server that is down must cost seconds, not MLflow's default of minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        uri = tracking_uri()
-        location = None
-        if uri.startswith("sqlite:///"):
-            store = Path(uri.removeprefix("sqlite:///")).parent
-            store.mkdir(parents=True, exist_ok=True)
-            with sqlite3.connect(store / "mlflow.db") as database:
-                database.execute("PRAGMA journal_mode=WAL")  # readers (the UI) do not block the writer
-            location = (store.resolve() / "artifacts").as_uri()
+        for name, value in TIMEOUTS.items():  # a server that is down must cost seconds, not MLflow's default of minutes
+            os.environ.setdefault(name, value)
+        uri, database = store_location.ready()
         mlflow.set_tracking_uri(uri)
         client = MlflowClient()
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+            location = store_location.artifacts_of(database) if database else None
+            return client, client.create_experiment(EXPERIMENT, artifact_location=location, tags=KIND)
+        if not KIND.keys() <= experiment.tags.keys():
+            for name, value in KIND.items():
+                client.set_experiment_tag(experiment.experiment_id, name, value)
         return client, experiment.experiment_id
 
 
@@ -99,13 +104,16 @@ def download_model(uri: str) -> Path | None:
     return next((path for path in folder.glob("data/*") if path.is_dir()), folder)
 
 
-def log_inputs(client: MlflowClient, run_id: str, tree: Mapping[str, Any]) -> None:
-    """Resolved parameters, flat and as a file, and the version of the data."""
-    resolved = {key: value for key, value in tree.items() if key != "presets"}
-    params = [Param(key, str(value)[:VALUE_LIMIT]) for key, value in flatten(resolved, separator=".")]
+def log_inputs(client: MlflowClient, run_id: str, tree: Mapping[str, Any], stage: str | None = None) -> None:
+    """Parameters that matter to a stage, or to a lineage all; all of them as a file; data version; uncommitted code."""
+    leaves = stage_params(stage, tree) if stage else resolved(tree)
+    params = [Param(key, value[:VALUE_LIMIT]) for key, value in leaves.items()]
     for start in range(0, len(params), BATCH_LIMIT):
         client.log_batch(run_id, params=params[start : start + BATCH_LIMIT])
-    client.log_text(run_id, yaml.safe_dump(resolved, sort_keys=False), "params.yaml")
+    in_force = {key: value for key, value in tree.items() if key != "presets"}
+    client.log_text(run_id, yaml.safe_dump(in_force, sort_keys=False), PARAMS_ARTIFACT)
+    if client.get_run(run_id).data.tags.get("git.commit", "").endswith("+"):
+        client.log_text(run_id, uncommitted(), DIFF_ARTIFACT)
     digest = recorded_md5(POINTER)
     if digest is not None:
         source = json.dumps({"uri": str(POINTER)})
@@ -114,13 +122,85 @@ def log_inputs(client: MlflowClient, run_id: str, tree: Mapping[str, Any]) -> No
 
 
 def log_study(name: str, folder: Path, tags: Mapping[str, Any]) -> None:
-    """A finished run that holds a study's table and plot."""
-    client, experiment = connect()
-    run = client.create_run(
-        experiment, run_name=f"study {name}", tags={"kind": "study"} | {k: str(v) for k, v in tags.items()}
-    )
-    client.log_artifacts(run.info.run_id, str(folder))
-    client.set_terminated(run.info.run_id)
+    """A finished run that holds a study's table and plot; a store that cannot be reached is said, and ends nothing."""
+    try:
+        client, experiment = connect()
+        about = {"kind": "study"} | {key: str(value) for key, value in tags.items()}
+        run = client.create_run(experiment, run_name=f"study {name}", tags=about)
+        client.log_artifacts(run.info.run_id, str(folder))
+        client.set_terminated(run.info.run_id)
+    except Exception as error:  # MLflow raises its own, sqlite's, requests' and OS errors
+        logger.warning("tracking: %s is not in MLflow: %s", folder, error)
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """A registered version: its tags, and what its run keeps of its parameters and of code that was not committed."""
+
+    name: str
+    version: str
+    tags: Mapping[str, str]
+    params: Mapping[str, Any]
+    patch: str
+
+
+def version_facts(address: str) -> VersionFacts | None:
+    """What is known of the registered version at an address such as `models:/gpt-ppo/3`, or None where there is none.
+
+    Raises:
+        ValueError: it is no address of a registered model.
+    """
+    name, separator, which = address.removeprefix("models:/").replace("@", "/@").partition("/")
+    if not address.startswith("models:/") or not separator or not which.removeprefix("@"):
+        raise ValueError(f"{address} is not an address such as models:/gpt-ppo/3 or models:/gpt-ppo@champion")
+    client, _ = connect()
+    try:
+        if which.startswith("@"):
+            found = client.get_model_version_by_alias(name, which[1:])
+        else:
+            found = client.get_model_version(name, which)
+    except mlflow.MlflowException as error:
+        logger.info("%s: %s", address, error)
+        return None
+    texts = {path: _artifact(client, found.run_id, path) for path in (PARAMS_ARTIFACT, DIFF_ARTIFACT)}
+    params = yaml.safe_load(texts[PARAMS_ARTIFACT]) or {}
+    return VersionFacts(name, str(found.version), found.tags, params, texts[DIFF_ARTIFACT])
+
+
+def _artifact(client: MlflowClient, run_id: str, path: str) -> str:
+    if path not in {item.path for item in client.list_artifacts(run_id)}:
+        return ""
+    return Path(client.download_artifacts(run_id, path)).read_text()
+
+
+def recorded_version(client: MlflowClient, stage: str, artifacts: Path) -> ModelVersion | None:
+    """The version that a stage's `run.json` names, if this store has it and it is that run's.
+
+    Equal numbers in two stores are not the same model.
+    """
+    record = StageRecord.load(stage, artifacts)
+    if record is None or record.model_name is None or record.model_version is None:
+        return None
+    try:
+        found = client.get_model_version(record.model_name, record.model_version)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return found if record.run_id is not None and found.run_id == record.run_id else None
+
+
+def describe_version(client: MlflowClient, name: str, version: str, tags: Mapping[str, str], page: str) -> None:
+    """Set tags and the page of a registered version."""
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    client.update_model_version(name, version, description=page)
+
+
+def aliased(client: MlflowClient, name: str, alias: str) -> str | None:
+    """The version that an alias points at, or None."""
+    aliases = client.get_registered_model(name).aliases
+    return str(aliases[alias]) if alias in aliases else None
 
 
 def log_points(client: MlflowClient, run_id: str, points: Iterable[Point]) -> None:
@@ -134,7 +214,27 @@ def log_now(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> 
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
 
 
-def link(client: MlflowClient, parent_id: str, stage: str, run_id: str, state: str) -> None:
-    """Note on a lineage's run which run a stage was, and what DVC did with it."""
-    tags = [RunTag(f"stage.{stage}.run_id", run_id), RunTag(f"stage.{stage}.state", state)]
-    client.log_batch(parent_id, tags=tags)
+def link(client: MlflowClient, parent_id: str, stage: str, run_id: str, state: str, model: str | None) -> None:
+    """Note on a lineage's run which run a stage was, what DVC did with it, and the registered version that it made."""
+    about = {"run_id": run_id, "state": state} | ({"model": model} if model else {})
+    set_tags(client, parent_id, {f"stage.{stage}.{key}": value for key, value in about.items()})
+
+
+def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a run."""
+    client.log_batch(run_id, tags=[RunTag(key, value[:TAG_LIMIT]) for key, value in tags.items()])
+
+
+def note(page: str) -> dict[str, str]:
+    """The tag that MLflow shows as a run's description, in Markdown."""
+    return {"mlflow.note.content": page}
+
+
+def source_tags(command: str, commit: str) -> dict[str, str]:
+    """The tags that MLflow shows as a run's source."""
+    return {
+        "mlflow.source.name": command,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": commit.rstrip("+"),
+        "mlflow.user": getpass.getuser(),
+    }

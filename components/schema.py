@@ -32,7 +32,7 @@ class PackageSource:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FolderSource:
-    """Every .txt, .jsonl and .parquet file below a folder (docs/data.md says which columns mean what)."""
+    """Every file below a folder (docs/data.md says which are read, and which columns mean what)."""
 
     kind: Literal["folder"]
     path: str
@@ -40,7 +40,7 @@ class FolderSource:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class UrlSource:
-    """One .txt, .jsonl or .parquet file behind HTTPS, refused if its SHA-256 differs."""
+    """One such file behind HTTPS, refused if its SHA-256 differs."""
 
     kind: Literal["url"]
     url: Annotated[str, Field(pattern=r"^https://")]
@@ -66,7 +66,7 @@ class Ingest:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Prepare:
-    """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their id."""
+    """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their group."""
 
     vocab_size: Annotated[int, Field(ge=300, le=2**32)]
     max_records: NaturalNumber  # read this many and no more, of both kinds in turn; 0 for all

@@ -15,15 +15,28 @@ from typing import Any, TypeVar
 
 from components import mlflow_store as store
 from components.lineage import (
+    CANDIDATE,
+    CHAMPION,
+    EXPERIMENT_VARIABLE,
     STAGES,
     StageRecord,
+    Verdict,
+    alias_of,
     is_alive,
     numbers,
     process_session,
-    read_metrics,
-    version_tags,
+)
+from components.lineage_run import (
+    PASSED,
+    conclude,
+    create_parent,
+    link_skipped,
+    move_alias,
+    point_aliases,
 )
 from components.metric_buffer import MetricBuffer
+from components.pages import GATE, WEIGHTS_TAG, version_page
+from components.provenance import ancestors, name_of, version_tags, weights_sha256
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -44,6 +57,8 @@ class StageTracker:
         self.parent_id: str | None = None
         self.version: str | None = None
         self.trouble: str | None = None
+        self.gates: dict[str, Verdict] = {}
+        self.facts: dict[str, str] = {}
         self._retry_at = 0.0
         self._buffer = MetricBuffer()
 
@@ -68,12 +83,17 @@ class StageTracker:
             self.flush()
 
     def log_summary(self, metrics: Mapping[str, Any]) -> None:
-        """Log a stage's final figures on its run and, so that lineages compare, on the parent."""
+        """Log a stage's final figures; those that a lineage is known by come on its run when it ends."""
         final = numbers(metrics, prefix=self.stage)
         # A figure with a curve has its last value there; a point at step 0 would spoil it.
         curves = self._buffer.curves | self._buffer.known_steps.keys()
         self.log_metrics({name: value for name, value in final.items() if name not in curves})
-        self._guard("log the summary on the parent run", lambda: self._to_parent(final))
+
+    def note(self, key: str, value: str) -> None:
+        """Tag the run, and the version that it registers, with what is known only while the stage runs."""
+        if self.facts.get(key) != value:
+            self.facts[key] = value
+            self._guard(f"note {key}", lambda: self._client.set_tag(self._run(), key, value))
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
         """Log a table of samples as an artifact of this step."""
@@ -93,19 +113,17 @@ class StageTracker:
         self._guard(f"attach {path}", log)
 
     def register_model(self, folder: Path) -> None:
-        """Register a stage's model as a new version of `gpt-<stage>`, alias `candidate`."""
+        """Register a stage's model as a new version of `gpt-<stage>`, under the alias of this workspace."""
         self._guard("register the model", lambda: self._register(folder))
 
     def promote(self, stage: str, version: str, failures: Sequence[str]) -> None:
-        """Move `champion` to a version whose gate passed; in any case tag the version with the verdict."""
-
-        def act() -> None:
-            name = f"gpt-{stage}"
-            self._client.set_model_version_tag(name, version, "gate", "; ".join(failures) or "passed")
-            if not failures:
-                self._client.set_registered_model_alias(name, "champion", version)
-
-        self._guard(f"promote gpt-{stage}", act)
+        """Note a gate's verdict on a version. In the repository itself `champion` moves to it if the gate is open."""
+        record = StageRecord.load(stage, self.artifacts)
+        self.gates[stage] = {
+            "verdict": "; ".join(failures) or PASSED,
+            "run_id": record.run_id if record is not None else None,
+        }
+        self._guard(f"promote gpt-{stage}", lambda: self._promote(stage, version))
 
     def record(self, duration_seconds: float, peak_memory_gib: float) -> dict[str, Any]:
         """The content of the stage's `run.json` (see `components.lineage.StageRecord`)."""
@@ -114,6 +132,8 @@ class StageTracker:
             "run_id": self.run_id,
             "model_name": f"gpt-{self.stage}" if self.version else None,
             "model_version": self.version,
+            "alias": alias_of() if self.version else None,
+            "gates": self.gates,
             "tracking": f"incomplete: {self.trouble}" if self.trouble else "complete",
             "duration_seconds": round(duration_seconds, 2),
             "peak_memory_gib": round(peak_memory_gib, 3),
@@ -121,60 +141,95 @@ class StageTracker:
 
     def _start(self) -> None:
         self._client, experiment = store.connect()
-        saved = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
-        if saved:
-            self.run_id, self.parent_id = saved["run_id"], saved["parent_id"]
-            self._client.update_run(self.run_id, status="RUNNING")
-            for key in self._client.get_run(self._run()).data.metrics:
-                steps = [point.step for point in self._client.get_metric_history(self._run(), key)]
-                self._buffer.known_steps[key] = max(steps)
-            return
         self.parent_id = os.environ.get(PARENT_VARIABLE) or self._session_parent(experiment)
-        tags = {"mlflow.parentRunId": self.parent_id, "stage": self.stage, "kind": "stage"}
-        run = self._client.create_run(experiment, run_name=self.stage, tags=tags | version_tags(self.stage))
+        if self.state_file.exists():
+            self._resume(json.loads(self.state_file.read_text())["run_id"])
+            return
+        tags = {"mlflow.parentRunId": self.parent_id, "stage": self.stage, "kind": "stage", **self._origin()}
+        tags |= store.source_tags(f"python -m components.stages {self.stage}", tags["git.commit"])
+        run = self._client.create_run(experiment, run_name=self.stage, tags=tags)
         self.run_id = run.info.run_id
-        self.state_file.write_text(json.dumps({"run_id": self.run_id, "parent_id": self.parent_id}))
-        store.log_inputs(self._client, self.run_id, self.tree)
+        self.state_file.write_text(json.dumps({"run_id": self.run_id}))
+        store.log_inputs(self._client, self.run_id, self.tree, self.stage)
+
+    def _resume(self, run_id: str) -> None:
+        """Go on with the run of a stage that was stopped, as a child of the lineage that will finish it."""
+        self.run_id = run_id
+        self._client.update_run(run_id, status="RUNNING")
+        self._client.set_tag(run_id, "mlflow.parentRunId", self.parent_id)
+        for key in self._client.get_run(run_id).data.metrics:
+            steps = [point.step for point in self._client.get_metric_history(run_id, key)]
+            self._buffer.known_steps[key] = max(steps)
+
+    def _origin(self) -> dict[str, str]:
+        return version_tags(self.stage, self.tree, self.artifacts) | self.facts
 
     def _session_parent(self, experiment: str) -> str:
-        """The parent run of this `dvc` command, made by its first stage, which links what DVC skipped before it."""
+        """The parent run of this `dvc` command, made by its first stage; what DVC skipped is linked to it."""
         session = process_session()
         found = self._client.search_runs([experiment], f"tags.session = '{session}'", max_results=1)
         if found:
-            self._client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
-        tags = {"session": session, "door": "dvc"}
-        parent_id = create_parent(self._client, experiment, self.tree, "dvc repro", tags)
-        for skipped in STAGES[: STAGES.index(self.stage)]:
-            if StageRecord.load(skipped, self.artifacts) is not None:
-                link_skipped(self._client, experiment, parent_id, skipped, "cached", self.artifacts)
+            parent_id = str(found[0].info.run_id)
+            self._client.update_run(parent_id, status="RUNNING")
+        else:
+            name = os.environ.get(EXPERIMENT_VARIABLE) or name_of("default", {}, self.tree)
+            command = "dvc exp run" if EXPERIMENT_VARIABLE in os.environ else "dvc repro"
+            tags = {"session": session, "door": "dvc"}
+            parent_id = create_parent(self._client, experiment, self.tree, name, command, tags)
+        linked = self._client.get_run(parent_id).data.tags
+        for above in sorted(ancestors(self.stage), key=STAGES.index):
+            if f"stage.{above}.state" not in linked:
+                link_skipped(self._client, experiment, parent_id, above, "cached", self.artifacts)
+        point_aliases(self._client, self.artifacts, alias_of(), judged_again=False)
         return parent_id
 
     def _finish(self, status: str) -> None:
         self._client.set_terminated(self._run(), status)
-        if self.parent_id is not None:
-            store.link(self._client, self.parent_id, self.stage, self._run(), "ran")
-            if PARENT_VARIABLE not in os.environ:  # the `dvc repro` door: whichever stage is last closes the lineage
-                self._client.set_terminated(self.parent_id, status)
+        if self.parent_id is None:
+            return
+        model = f"models:/gpt-{self.stage}/{self.version}" if self.version else None
+        state = "ran" if status == "FINISHED" else status.lower()
+        store.link(self._client, self.parent_id, self.stage, self._run(), state, model)
+        if not os.environ.get(PARENT_VARIABLE):  # the `dvc repro` door: whichever stage is last closes the lineage
+            conclude(self._client, self.parent_id, self.tree, self.artifacts, self.gates)
+            self._client.set_terminated(self.parent_id, status)
 
     def _register(self, folder: Path) -> None:
         version = store.log_model(self._run(), self.stage, folder)
         self._client.update_run(self._run(), status="RUNNING")
         self.version = version
         name = f"gpt-{self.stage}"
-        for key, value in (version_tags(self.stage) | {"run_id": self._run()}).items():
-            self._client.set_model_version_tag(name, self.version, key, value)
-        self._client.set_registered_model_alias(name, "candidate", self.version)
-        logger.info("registered models:/%s/%s (alias candidate)", name, self.version)
+        tags = self._origin() | {"run_id": self._run(), WEIGHTS_TAG: weights_sha256(folder)}
+        store.describe_version(self._client, name, version, tags, version_page(name, version, tags))
+        self._client.set_registered_model_alias(name, alias_of(), version)
+        logger.info("registered models:/%s/%s (alias %s)", name, version, alias_of())
+
+    def _promote(self, stage: str, version: str) -> None:
+        """A variant does not judge anew what it shares with the repository, and moves no champion."""
+        found = store.recorded_version(self._client, stage, self.artifacts)
+        if found is None or str(found.version) != str(version):
+            logger.warning(
+                "gpt-%s/%s is not in this store, or is another run's there: nothing is promoted", stage, version
+            )
+            return
+        own, verdict = alias_of() == CANDIDATE, self.gates[stage]["verdict"]
+        if own or GATE not in found.tags:
+            tags = {GATE: verdict, "gate.bounds": self._bounds(stage)}
+            page = version_page(found.name, str(found.version), found.tags | tags)
+            store.describe_version(self._client, found.name, str(found.version), tags, page)
+        if own and verdict == PASSED:
+            move_alias(self._client, found, CHAMPION)
+
+    def _bounds(self, stage: str) -> str:
+        gates = self.tree.get("gates", {}).get(stage, ())
+        words = {"minimum": "at least", "maximum": "at most"}
+        bounds = [f"{gate['metric']} {words[key]} {gate[key]}" for gate in gates for key in words if key in gate]
+        return "; ".join(bounds) or "none"
 
     def _run(self) -> str:
         if self.run_id is None:
             raise RuntimeError("the run was never started")
         return self.run_id
-
-    def _to_parent(self, metrics: Mapping[str, float]) -> None:
-        if self.parent_id is not None:
-            store.log_now(self._client, self.parent_id, metrics)
 
     def flush(self) -> None:
         """Send what is buffered."""
@@ -219,32 +274,6 @@ class SilentTracker(StageTracker):
 
     def _guard(self, what: str, action: Callable[[], Result]) -> Result | None:
         return None
-
-
-def create_parent(client: Any, experiment: str, tree: Mapping[str, Any], name: str, tags: Mapping[str, str]) -> str:
-    """Start the run of a lineage, with its parameters and data version; its run id."""
-    run = client.create_run(experiment, run_name=name, tags={"kind": "lineage", **version_tags("lineage"), **tags})
-    store.log_inputs(client, run.info.run_id, tree)
-    return str(run.info.run_id)
-
-
-def link_skipped(client: Any, experiment: str, parent_id: str, stage: str, state: str, artifacts: Path) -> None:
-    """Show a stage that DVC did not run: its figures, and a child that points to the run that made them."""
-    record = StageRecord.load(stage, artifacts)
-    figures = read_metrics(stage, artifacts)
-    source = (record.run_id if record else None) or "untracked"
-    store.log_now(client, parent_id, figures)
-    store.link(client, parent_id, stage, source, state)
-    tags = {
-        "mlflow.parentRunId": parent_id,
-        "stage": stage,
-        "kind": state,
-        "source_run_id": source,
-        "mlflow.note.content": f"{state} by DVC. Made by [run {source}](#/experiments/{experiment}/runs/{source}).",
-    }
-    child = client.create_run(experiment, run_name=f"{stage} ({state})", tags=tags)
-    store.log_now(client, child.info.run_id, figures)
-    client.set_terminated(child.info.run_id)
 
 
 def reconcile() -> list[str]:

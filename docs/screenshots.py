@@ -43,7 +43,7 @@ def pages(address: str, store: str) -> dict[str, str]:
         sys.exit("no runs yet: `make run` first")
     finished = "tags.kind = 'lineage' and attributes.status = 'FINISHED'"
     found = client.search_runs([experiment.experiment_id], finished, order_by=["attributes.start_time DESC"])
-    full = [run for run in found if "evaluate/ppo/gold_win_rate" in run.data.metrics]
+    full = [run for run in found if "ppo/gold_win_rate" in run.data.metrics]
     distinct = {run.data.tags.get("workspace"): run.info.run_id for run in full}
     compared = json.dumps(list(distinct.values())[:2]).replace(" ", "")
     here = f"{address}/#/experiments/{experiment.experiment_id}"

@@ -2,14 +2,18 @@
 
 import importlib
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from components.lineage import ARTIFACTS
+from components.lineage import ARTIFACTS, StageRecord, alias_of
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+RETRY_SECONDS = 60.0
+_silent_until = float("-inf")
 
 
 def tracking() -> ModuleType:
@@ -17,39 +21,83 @@ def tracking() -> ModuleType:
     return importlib.import_module("components.tracking")
 
 
-class Lineage:
-    """The parent run of one flow: its stages are its children, those that DVC skipped included.
+def tracked(what: str, action: Callable[[], Result]) -> Result | None:
+    """What an MLflow call returns, or None after trouble, which is said once and not tried again for a while.
 
-    Tracking trouble leaves run_id None or the picture incomplete, and says so; it never stops the flow.
+    Whatever MLflow raises (its own, sqlite's, requests' and OS errors), the flow goes on.
+    """
+    global _silent_until
+    if time.monotonic() < _silent_until:
+        return None
+    try:
+        return action()
+    except Exception as error:
+        if _silent_until == float("-inf"):
+            logger.warning("tracking: could not %s: %s; the flow goes on untracked", what, str(error).splitlines()[0])
+        _silent_until = time.monotonic() + RETRY_SECONDS
+        return None
+
+
+def reconcile() -> list[str]:
+    """Mark lineages whose process is gone in MLflow; the Prefect flow runs they belonged to."""
+    return tracked("look for lost lineages", lambda: tracking().reconcile()) or []
+
+
+class Lineage:
+    """The run of one flow: its stages are its children, those that DVC skipped included.
+
+    It begins with the first stage that may run, so that a flow which finds nothing to do leaves none. At the flow's end
+    the workspace's aliases point at the models that lie in it.
     """
 
-    def __init__(self, tree: Mapping[str, Any], *, name: str, tags: Mapping[str, str], root: Path) -> None:
-        self.tree, self.name, self.tags, self.artifacts = tree, name, tags, root / ARTIFACTS
+    def __init__(
+        self, tree: Mapping[str, Any], *, name: str, command: str, tags: Mapping[str, str], root: Path
+    ) -> None:
+        self.tree, self.name, self.command, self.tags, self.root = tree, name, command, tags, root
+        self.artifacts = root / ARTIFACTS
         self.run_id: str | None = None
+        self.skipped: dict[str, str] = {}
 
     def __enter__(self) -> "Lineage":
-        try:
-            self.run_id = tracking().create_parent(*tracking().store.connect(), self.tree, self.name, self.tags)
-        except Exception as error:  # whatever MLflow raises, the flow goes on
-            logger.warning("tracking: the lineage has no parent run: %s", error)
         return self
 
-    def link(self, stage: str, state: str) -> None:
-        """Show a stage that DVC did not run: its figures, and a child that points to the run that made them."""
+    def start(self) -> str:
+        """Begin the run if it has not begun; its id, or "" while MLflow cannot be reached."""
         if self.run_id is None:
-            return
-        try:
-            tracking().link_skipped(*tracking().store.connect(), self.run_id, stage, state, self.artifacts)
-        except Exception as error:  # whatever MLflow raises, the flow goes on
-            logger.warning("tracking: %s could not be linked: %s", stage, error)
+            self.run_id = tracked("start the run of the lineage", self._create)
+        return self.run_id or ""
+
+    def _create(self) -> str:
+        client, experiment = tracking().store.connect()
+        return str(tracking().create_parent(client, experiment, self.tree, self.name, self.command, self.tags))
+
+    def link(self, stage: str, state: str) -> None:
+        """Note a stage that DVC did not run; it is shown with the run that made it."""
+        self.skipped[stage] = state
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.run_id is None:
-            return
         status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
-        try:
-            tracking().store.connect()[0].set_terminated(self.run_id, status)
-        except Exception as failure:  # whatever MLflow raises, the flow goes on
-            logger.warning("tracking: the parent run could not be closed: %s", failure)
+        if self.run_id is not None:
+            tracked("finish the run of the lineage", lambda: self._finish(status))
+        if self.skipped:
+            tracked("point the aliases at what lies here", self._point)
+
+    def _finish(self, status: str) -> None:
+        client, experiment = tracking().store.connect()
+        assert self.run_id is not None
+        ran = any(key.startswith("stage.") for key in client.get_run(self.run_id).data.tags)
+        if status == "FINISHED" and not ran and set(self.skipped.values()) <= {"cached"}:
+            client.delete_run(self.run_id)
+            return
+        for stage, state in self.skipped.items():
+            tracking().link_skipped(client, experiment, self.run_id, stage, state, self.artifacts)
+        judge = StageRecord.load("evaluate", self.artifacts)
+        tracking().conclude(client, self.run_id, self.tree, self.artifacts, judge.gates if judge else {})
+        client.set_terminated(self.run_id, status)
+
+    def _point(self) -> None:
+        client, _ = tracking().store.connect()
+        came_back = self.skipped.get("evaluate") == "restored"
+        tracking().point_aliases(client, self.artifacts, alias_of(self.root), judged_again=came_back)

@@ -11,8 +11,9 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from components.lineage import process_identity
+from components.provenance import flow_command, name_of
 from flows.graph import dvc, select, stage_graph
-from flows.parent_run import Lineage, tracking
+from flows.parent_run import Lineage, reconcile
 from flows.processes import end_orphaned_servers
 from flows.stage_task import ingest, reproduce
 from flows.workspace import Workspace, open_workspace, refresh
@@ -51,25 +52,35 @@ def travel(
         unknown = set(force) - set(graph.nodes)
         if unknown:
             raise ValueError(f"no stage {', '.join(sorted(unknown))} to force; the stages are {', '.join(graph.nodes)}")
-        return outcomes | _walk(workspace, select(graph, until=until, start=start), stale, set(force))
+        parent = _lineage(workspace, preset, overrides, until)
+        return outcomes | _walk(workspace, select(graph, until=until, start=start), stale, set(force), parent)
 
 
-def _walk(workspace: Workspace, stages: Sequence[str], stale: set[str], force: set[str]) -> dict[str, str]:
+def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], until: str | None) -> Lineage:
+    """The run in MLflow, named by what was asked for."""
     tags = {
         "session": process_identity(),
         "prefect.flow_run": str(flow_run.id or ""),
         "door": "prefect",
         "workspace": workspace.root.name if workspace.is_variant else "repository",
     }
-    with Lineage(workspace.tree, name=flow_run.name or "lineage", tags=tags, root=workspace.root) as parent:
+    name, command = name_of(preset, overrides, workspace.tree), flow_command(until or "lineage", preset, overrides)
+    return Lineage(workspace.tree, name=name, command=command, tags=tags, root=workspace.root)
+
+
+def _walk(
+    workspace: Workspace, stages: Sequence[str], stale: set[str], force: set[str], lineage: Lineage
+) -> dict[str, str]:
+    with lineage as parent:
         outcomes: dict[str, str] = {}
         anything_ran = False
         for stage in stages:
             # Once a stage has run, only DVC knows whether its outputs differ from before.
+            may_run = anything_ran or stage in stale or stage in force
             state = reproduce(
                 stage,
                 workspace,
-                parent.run_id or "",
+                parent.start() if may_run else "",
                 stale=anything_ran or stage in stale,
                 force=stage in force,
                 return_state=True,
@@ -90,7 +101,7 @@ def _outcome(stage: str, state: Any) -> str:
 def _reconcile() -> None:
     """A flow that was killed outright could not clear up: end its server, tell MLflow and Prefect that it is gone."""
     end_orphaned_servers()
-    for lost in tracking().reconcile():
+    for lost in reconcile():
         with get_client(sync_client=True) as client:
             try:
                 client.set_flow_run_state(UUID(lost), Crashed(message="the flow's process is gone"), force=True)

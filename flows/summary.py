@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from components.lineage import ARTIFACTS, StageRecord
+from components.lineage import ARTIFACTS, CANDIDATE, StageRecord, alias_of
 from flows.workspace import open_workspace
 
 ALIGNED = {"ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
@@ -31,7 +31,9 @@ def print_summary(outcomes: Mapping[str, str], preset: str, overrides: Mapping[s
             f"Report:      {(artifacts / 'evaluate' / 'report.html').relative_to(Path.cwd())}", highlight=False
         )
     console.print("Runs:        make ui        (Prefect and MLflow, on loopback)", highlight=False)
-    console.print("Talk to it:  make chat", highlight=False)
+    alias = alias_of(root)
+    which = "" if alias == CANDIDATE else f" ARGS='--model models:/gpt-ppo@{alias}'"
+    console.print(f"Talk to it:  make chat{which}", highlight=False, soft_wrap=True)
     for stage in outcomes:
         record = StageRecord.load(stage, artifacts)
         if record is not None and record.tracking != "complete":

@@ -11,13 +11,15 @@ import time
 import urllib.request
 from pathlib import Path
 
+from components.store_location import StoreError, ready
+
 HOST = "127.0.0.1"
 START_SECONDS = 90
 
 
 def servers(prefect_port: int, mlflow_port: int, root: Path) -> dict[str, tuple[str, list[str], dict[str, str]]]:
     """For each page: its address, the command that serves it, and what its environment adds."""
-    store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlruns/mlflow.db"
+    store, _ = ready()
     python = [sys.executable, "-m"]
     return {
         "Prefect": (
@@ -72,6 +74,8 @@ def main() -> None:
             time.sleep(0.5)
     except KeyboardInterrupt:
         print()
+    except StoreError as error:
+        sys.exit(str(error))
     finally:
         for process in running:
             process.terminate()

@@ -96,20 +96,37 @@ class ChatTokenizer:
     def encode_prompt(self, messages: Messages, *, max_tokens: int) -> list[int]:
         """Encode a conversation up to the point where the assistant speaks, within max_tokens.
 
-        The system message and the latest turns are kept; older turns go first. When even the last message
-        is too long, its beginning is cut.
+        Older turns go first, whole. Where the system message and the last turn alone are too long, the last turn loses
+        its beginning, so that what the user said last is kept; before that, a system message loses its end until it
+        fills no more than half of the room, or what the last turn leaves free.
         """
-        system = [m for m in messages[:1] if m["role"] == "system"]
-        opening = self.encode_chat(system).input_ids
+        system, last = self._ends(messages)
         cue = [self.role_ids["assistant"]]
-        kept: list[int] = []
-        budget = max_tokens - len(opening) - len(cue)
-        for message in reversed(messages[len(system) :]):
+        room = max_tokens - len(cue)
+        if len(system) + len(last) > room:
+            system = system[: max(room // 2, room - len(last))]
+            last = last[:1] + _last(last, room - len(system) - 1)
+            return (system if len(system) > 1 else []) + (last if len(last) > 1 else []) + cue
+        kept = last
+        for message in reversed(messages[bool(system) : -1]):
             turn = self._turn_ids(message["role"], message["content"])
-            if len(kept) + len(turn) > budget:
+            if len(system) + len(turn) + len(kept) > room:
                 break
             kept = turn + kept
-        if not kept and budget > 1:
-            turn = self.encode_chat([messages[-1]]).input_ids
-            kept = [turn[0], *turn[len(turn) - budget + 1 :]]
-        return opening + kept + cue
+        return system + kept + cue
+
+    def is_cut(self, messages: Messages, *, max_tokens: int) -> bool:
+        """Whether `encode_prompt` takes words from the system message or from the last turn."""
+        system, last = self._ends(messages)
+        return len(system) + len(last) + 1 > max_tokens
+
+    def _ends(self, messages: Messages) -> tuple[list[int], list[int]]:
+        """Ids of the system message and of the last turn, none for what is not there."""
+        opens = bool(messages) and messages[0]["role"] == "system"
+        ends = messages[:1] if opens else [], messages[int(opens) :][-1:]
+        system, last = ([i for m in part for i in self._turn_ids(m["role"], m["content"])] for part in ends)
+        return system, last
+
+
+def _last(ids: list[int], count: int) -> list[int]:
+    return ids[len(ids) - count :] if count > 0 else []

@@ -1,5 +1,6 @@
 """Demonstrations as fixed-size training rows."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, EncodedChat, Messages
 from components.data.records import Demonstration, RecordError, as_chat, read_records
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,36 +36,52 @@ def load_demonstrations(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int
     """Encode a file of demonstrations into rows of max_tokens + 1.
 
     A long conversation is cut between turns into several rows, each opened by the user; a turn pair that is too long
-    alone is cut at its end.
+    alone is cut at its end, and left out and counted where nothing of the answer remains.
 
     Raises:
-        RecordError: rows of the file break their schema, or there are none.
+        RecordError: rows of the file break their schema, or there are none, or none of them fits.
     """
     pieces: list[EncodedChat] = []
+    too_long = 0
     chats = (as_chat(demonstration.messages) for demonstration in read_records(path, Demonstration))
     while together := list(islice(chats, ENCODED_TOGETHER)):
         tokenizer.remember([message for chat in together for message in chat])
         for chat in together:
             pieces.extend(split_conversation(tokenizer, chat, max_tokens=max_tokens + 1))
+            too_long += count_too_long(tokenizer, chat, max_tokens=max_tokens + 1)
+    if too_long:
+        logger.info("%s: %d answer(s) left out, what comes before them fills %d tokens", path, too_long, max_tokens)
     if not pieces:
-        raise RecordError(f"{path} is empty: more conversations are needed; artifacts/prepare/report.md has counts")
+        why = f"holds no answer that begins within {max_tokens} tokens" if too_long else "is empty"
+        raise RecordError(f"{path} {why}: other conversations are needed; artifacts/prepare/report.md has counts")
     return pad_rows(pieces, pad_id=tokenizer.pad, width=max_tokens + 1)
 
 
 def split_conversation(tokenizer: ChatTokenizer, messages: Messages, *, max_tokens: int) -> Iterator[EncodedChat]:
-    """Pieces of at most max_tokens that together hold every exchange of a conversation once."""
+    """Pieces of at most max_tokens that together hold every exchange of a conversation once.
+
+    An exchange whose answer begins beyond max_tokens is left out.
+    """
     ids: list[int] = []
     mask: list[bool] = []
     for exchange in _exchanges(messages):
         encoded = tokenizer.encode_chat(exchange)
+        if not any(encoded.loss_mask[:max_tokens]):
+            continue
         if ids and len(ids) + len(encoded.input_ids) > max_tokens:
             yield EncodedChat(ids, mask)
             ids, mask = [], []
         ids, mask = ids + encoded.input_ids, mask + encoded.loss_mask
         if len(ids) > max_tokens:
             ids, mask = ids[:max_tokens], mask[:max_tokens]
-    if any(mask):
+    if ids:
         yield EncodedChat(ids, mask)
+
+
+def count_too_long(tokenizer: ChatTokenizer, messages: Messages, *, max_tokens: int) -> int:
+    """The number of a conversation's exchanges that `split_conversation` leaves out."""
+    encoded = (tokenizer.encode_chat(exchange) for exchange in _exchanges(messages))
+    return sum(not any(chat.loss_mask[:max_tokens]) for chat in encoded)
 
 
 def _exchanges(messages: Messages) -> Iterator[Messages]:

@@ -13,7 +13,10 @@ USES = ("test", "validation", "ppo", "compare")  # in order of claim: a prompt f
 
 
 class PromptPool:
-    """Collects demonstrations and prompts, then hands out prompts that occur in one place only."""
+    """Collects demonstrations and prompts, then hands out prompts that occur in one place only.
+
+    It holds all prompts, and a digest of what comes before each answer of a demonstration.
+    """
 
     def __init__(self, tokenizer: ChatTokenizer, *, max_tokens: int, per_conversation: int) -> None:
         self.tokenizer = tokenizer
@@ -24,9 +27,9 @@ class PromptPool:
         self.dropped: Counter[str] = Counter()
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Take in conversations: a frame with columns id, messages and role (`demonstrations` or a use)."""
-        for number, (name, messages, role) in enumerate(
-            zip(frame["id"], frame["messages"], frame["role"], strict=True)
+        """Take in conversations: a frame with columns id, group, messages and role (`demonstrations` or a use)."""
+        for number, (name, group, messages, role) in enumerate(
+            zip(frame["id"], frame["group"], frame["messages"], frame["role"], strict=True)
         ):
             if number % ENCODED_TOGETHER == 0:
                 part = frame["messages"].iloc[number : number + ENCODED_TOGETHER]
@@ -34,18 +37,22 @@ class PromptPool:
             if role == "demonstrations":
                 self.demonstrated.update(self._digest(self._recent(messages, end)) for end in _answers(messages))
             else:
-                self._add_prompts(name, messages, role)
+                self._add_prompts(name, group, messages, role)
 
     def add_brought(self, prompt: Prompt, use: str) -> None:
         """Take in a prompt that the user brought as one."""
-        self.prompts[use].setdefault(self._digest(as_chat(prompt.messages)), prompt)
+        self._keep(self._digest(as_chat(prompt.messages)), prompt, use)
 
-    def _add_prompts(self, name: str, messages: Messages, use: str) -> None:
+    def _add_prompts(self, name: str, group: str, messages: Messages, use: str) -> None:
         ends = sorted(_answers(messages), key=lambda end: hash_fraction(f"{name}:{end}", "cut"))
         for end in ends[: self.per_conversation]:
             recent = self._recent(messages, end)
-            prompt = Prompt(id=f"{name}:{end}", messages=tuple(map(as_message, recent)))
-            self.prompts[use].setdefault(self._digest(recent), prompt)
+            prompt = Prompt(id=f"{name}:{end}", messages=tuple(map(as_message, recent)), group=group)
+            self._keep(self._digest(recent), prompt, use)
+
+    def _keep(self, digest: bytes, prompt: Prompt, use: str) -> None:
+        if self.prompts[use].setdefault(digest, prompt) is not prompt:
+            self.dropped[f"{use} prompt twice"] += 1
 
     def _recent(self, messages: Messages, end: int) -> Messages:
         """The messages before `end` that can fit a prompt: the system message and the latest turns, a user's first."""
@@ -72,6 +79,10 @@ class PromptPool:
             digests[use] = {self._digest(as_chat(prompt.messages)) for prompt in found}
         names = list(digests)
         return {f"{a}/{b}": len(digests[a] & digests[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
+
+    def count_cut(self, prompts: list[Prompt]) -> int:
+        """The number of prompts that lose words of the system message or of the last turn to the limit."""
+        return sum(self.tokenizer.is_cut(as_chat(prompt.messages), max_tokens=self.max_tokens) for prompt in prompts)
 
     def _digest(self, messages: Messages) -> bytes:
         ids = self.tokenizer.encode_prompt(messages, max_tokens=self.max_tokens)

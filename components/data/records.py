@@ -1,6 +1,7 @@
 """The kinds of record that enter the platform, and reading them with every problem named.
 
 A record is one JSON object on one line. Unknown fields are problems, so that a misspelt field is not lost.
+Every record has a group: records of one group are never on both sides of a split.
 """
 
 import json
@@ -36,6 +37,7 @@ class Document:
 
     id: Text
     text: Text
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -94,9 +96,15 @@ class Comparison:
         for name in ("sampled", "ended"):
             if getattr(self, name) and len(getattr(self, name)) != len(self.replies):
                 raise ValueError(f"{len(self.replies)} replies have {len(getattr(self, name))} `{name}`")
+        _check_turns(self.messages)
         if not self.messages or self.messages[-1].role != "user":
             raise ValueError("a comparison's messages end with a user message")
         return self
+
+
+def group_of(record: Document | Demonstration | Prompt | Comparison) -> str:
+    """What decides a record's split: its group, and where it was given none the record itself."""
+    return record.group or record.id
 
 
 def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -117,25 +125,56 @@ _ADAPTERS: dict[Any, TypeAdapter[Any]] = {
 
 
 def read_records(path: Path, schema: type[Record]) -> Iterator[Record]:
-    """Yield the valid records of a JSONL file; once it has been read, raise if any was not.
+    """Yield the valid records of a JSONL file; once it has been read, raise if any was not. Blank lines are allowed.
 
     Raises:
-        RecordError: rows broke the schema; the message lists them, up to `PROBLEM_LIMIT`.
+        RecordError: rows broke the schema; the message lists them, up to `PROBLEM_LIMIT`. Or the file is not UTF-8.
     """
     adapter = _ADAPTERS[schema]
-    problems: list[str] = []
-    count = 0
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield adapter.validate_json(line)
-            except ValidationError as error:
-                count += 1
-                if len(problems) < PROBLEM_LIMIT:
-                    problems.append(f"  {path}:{number}: {reason(error)}")
-    if count:
-        more = f"\n  and {count - len(problems)} more" if count > len(problems) else ""
-        raise RecordError(f"{count} malformed {schema.__name__.lower()} row(s):\n" + "\n".join(problems) + more)
+    problems = Problems()
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    if line.strip():
+                        yield adapter.validate_json(line)
+                except ValidationError as error:
+                    problems.add(f"{path}:{number}", reason(error))
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: {not_utf8(error)}") from None
+    problems.check(f"malformed {schema.__name__.lower()} row(s)")
+
+
+class Problems:
+    """Counts what is wrong with rows and keeps the first of it to show."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._shown: list[str] = []
+
+    def add(self, origin: str, reason: str) -> None:
+        """Take in the reason why a row cannot be used."""
+        self.count += 1
+        if len(self._shown) < PROBLEM_LIMIT:
+            self._shown.append(f"  {origin}: {reason}")
+
+    def check(self, what: str) -> None:
+        """Raise if there was any.
+
+        Raises:
+            RecordError: the message lists them, up to `PROBLEM_LIMIT`.
+        """
+        if self.count:
+            more = [f"  and {self.count - PROBLEM_LIMIT} more"] if self.count > PROBLEM_LIMIT else []
+            raise RecordError("\n".join([f"{self.count} {what}:", *self._shown, *more]))
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """What to say of text in another encoding."""
+    return (
+        f"not UTF-8, the encoding that is expected (byte 0x{error.object[error.start]:02x}); "
+        "convert it, for instance with `iconv -f latin1 -t utf-8`"
+    )
 
 
 def write_records(path: Path, records: Iterable[Any]) -> int:
@@ -148,11 +187,6 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
             out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
             count += 1
     return count
-
-
-def group_of(record: Any) -> str:
-    """What a record belongs to: records of one group are alike, and fall into the same split; by default itself."""
-    return str(record.group or record.id)
 
 
 def as_message(plain: dict[str, str]) -> Message:
@@ -168,5 +202,6 @@ def as_chat(messages: Iterable[Message]) -> list[dict[str, str]]:
 def reason(error: ValidationError) -> str:
     """What a record's schema has against it, on one line."""
     return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) + ': ' if e['loc'] else ''}{e['msg']}" for e in error.errors(include_url=False)
+        f"{'.'.join(map(str, e['loc'])) + ': ' if e['loc'] else ''}{e['msg'].removeprefix('Value error, ')}"
+        for e in error.errors(include_url=False)
     )

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.data.records import RecordError
+
 
 @dataclass(frozen=True)
 class TokenFileMeta:
@@ -48,15 +50,21 @@ class TokenFileWriter:
 
 
 class TokenFile:
-    """Windows of T + 1 tokens of a token file: T inputs and the T tokens that follow them."""
+    """Windows of T + 1 tokens of a token file: T inputs and the T tokens that follow them.
+
+    Raises:
+        RecordError: the file holds fewer tokens than one window.
+    """
 
     def __init__(self, path: Path, *, context_length: int) -> None:
         self.meta = TokenFileMeta(**json.loads(path.with_suffix(".json").read_text()))
+        if self.meta.tokens <= context_length:
+            raise RecordError(
+                f"{path} has {self.meta.tokens} tokens, fewer than one window of {context_length} and one"
+            )
         self.ids = np.memmap(path, dtype=self.meta.dtype, mode="r")
         self.context_length = context_length
         self.num_windows = (len(self.ids) - 1) // context_length
-        if not self.num_windows:
-            raise ValueError(f"{path} has {len(self.ids)} tokens, fewer than one window of {context_length}")
 
     def windows(self, starts: Iterable[int]) -> Tensor:
         """The windows that begin at these tokens, [B, T + 1]; consecutive ones begin T apart, `num_windows` of them."""

@@ -35,4 +35,5 @@ def precision_of(stage: Stage) -> str:
         requested = settled.read_text()
     precision = resolve(requested, device_of(stage).type)
     stage.metrics["precision"] = precision
+    stage.tracker.note("precision", precision)
     return precision

@@ -1,94 +1,159 @@
 """Ingest: bring the raw records of a source into `data/`, the same bytes on every machine.
 
-`data/` is raw input, tracked by `data.dvc`: this is the only step that is not a stage of `dvc.yaml`.
+`data/` is raw input, tracked by `data.dvc`: this is the only step that is not a stage of `dvc.yaml`. It is built where
+it is missing, where its source or what the source holds has changed since, and when that is forced.
 """
 
 import argparse
-import itertools
 import json
 import logging
 import shutil
+import signal
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
 from components import params as parameters
 from components import schema
 from components.data.digests import folder_md5, recorded_md5
-from components.data.records import PROBLEM_LIMIT, RecordError, reason
+from components.data.records import Comparison, Demonstration, Document, Problems, Prompt, RecordError, reason
+from components.data.rows import Malformed
+from components.data.sources import SourceError, digest_of, is_missing, read_source
 
 logger = logging.getLogger(__name__)
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
+DOWNLOADS = Path(".lineage/downloads")
 SOURCE_FILE = "source.json"
 RECORDS_PER_FILE = 5000
+KINDS = {"documents": Document, "demonstrations": Demonstration, "prompts": Prompt, "comparisons": Comparison}
 
 
 class DigestError(ValueError):
     """The folder that was built is not the version that `data.dvc` names; the message shows both digests."""
 
 
+class WriteError(ValueError):
+    """Something cannot be written; the message names the file and the reason."""
+
+
 def build(params: schema.Params, folder: Path, *, downloads: Path) -> dict[str, int]:
     """Write every record of the source below folder as `<kind>/part-00000.jsonl`; counts by kind.
 
-    The folder appears whole or not at all, with the source that it came from in `source.json`.
+    The folder appears whole or not at all, with the source that it came from in `source.json`; until then it lies
+    below `downloads`.
 
     Raises:
         SourceError: the source cannot be read.
-        RecordError: records break their schema; all are listed, up to a limit.
+        RecordError: records break their schema; all are counted, and listed up to a limit.
+        WriteError: the disk is full, or refuses.
     """
-    from components.data.sources import SourceError  # noqa: PLC0415 (pandas: a second that unchanged data need not cost)
-
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    source = _source(params)  # before it is read: what changes meanwhile is another source the next time
+    partial, former = downloads / "partial", downloads / "former"
+    _remove(partial, former)
     try:
         counts = _write(params, partial, downloads)
         if not counts:
             raise SourceError("the source holds no record")
-        (partial / SOURCE_FILE).write_text(_source(params))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with _named(partial / SOURCE_FILE):
+            (partial / SOURCE_FILE).write_text(source)
+        with _named(folder):
+            if folder.exists():
+                shutil.move(folder, former)
+            shutil.move(partial, folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial, former)
     return counts
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _source(params: schema.Params) -> str:
-    return json.dumps(vars(params.ingest.source), indent=1, sort_keys=True) + "\n"
+    described = vars(params.ingest.source) | {"digest": digest_of(params.ingest)}
+    return json.dumps(described, indent=1, sort_keys=True) + "\n"
 
 
 def is_from_source(params: schema.Params, folder: Path) -> bool:
-    """Whether the folder was built from the source that the parameters name."""
+    """Whether the folder was built from the source that the parameters name, as the source is now.
+
+    A source's folder that is not on this machine is taken for unchanged: DVC brought what was made of it.
+    """
     path = folder / SOURCE_FILE
-    return path.exists() and path.read_text() == _source(params)
+    if not path.exists():
+        return False
+    if is_missing(params.ingest):
+        built_from: dict[str, Any] = json.loads(path.read_text())
+        return POINTER.exists() and built_from.items() >= vars(params.ingest.source).items()
+    return path.read_text() == _source(params)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of writing a file as a sentence with its name, which those of a full disk lack."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror}; {DATA}/ is as it was before") from error
+
+
+class _Parts:
+    """The files of records: some thousands of one kind each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.counts: Counter[str] = Counter()
+        self._files: dict[str, IO[str]] = {}
+
+    def write(self, kind: str, line: str) -> None:
+        """Append a record to the file of its kind, or begin the next one."""
+        number = self.counts[kind]
+        path = self.folder / kind / f"part-{number // RECORDS_PER_FILE:05d}.jsonl"
+        with _named(path):
+            if number % RECORDS_PER_FILE == 0:
+                if kind in self._files:
+                    self._files[kind].close()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._files[kind] = path.open("w", encoding="utf-8", newline="\n")
+            self._files[kind].write(line + "\n")
+        self.counts[kind] += 1
+
+    def close(self) -> None:
+        for file in self._files.values():
+            with _named(Path(file.name)):
+                file.close()
 
 
 def _write(params: schema.Params, folder: Path, downloads: Path) -> dict[str, int]:
-    from components.data.sources import KINDS, read_source  # noqa: PLC0415 (as in build)
-
     adapters: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
-    counts: dict[str, int] = {}
-    problems: list[str] = []
-    for raw in read_source(params.ingest, downloads=downloads):
-        line = json.dumps(raw.fields, ensure_ascii=False, sort_keys=True)
-        try:
-            adapters[raw.kind].validate_json(line)
-        except ValidationError as error:
-            problems.append(f"  {raw.origin}: {reason(error)}")
-            continue
-        number = counts.get(raw.kind, 0)
-        path = folder / raw.kind / f"part-{number // RECORDS_PER_FILE:05d}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", newline="\n") as out:
-            out.write(line + "\n")
-        counts[raw.kind] = number + 1
-    if problems:
-        shown = "\n".join(itertools.islice(problems, PROBLEM_LIMIT))
-        raise RecordError(f"{len(problems)} malformed record(s), the first {PROBLEM_LIMIT} at most:\n{shown}")
-    return counts
+    parts, problems, unused = _Parts(folder), Problems(), Counter[str]()
+    try:
+        for raw in read_source(params.ingest, downloads=downloads):
+            if isinstance(raw, Malformed):
+                problems.add(raw.origin, raw.reason)
+                continue
+            unused.update(raw.unused)
+            line = json.dumps(raw.fields, ensure_ascii=False, sort_keys=True)
+            try:
+                adapters[raw.kind].validate_json(line)
+            except ValidationError as error:
+                problems.add(raw.origin, reason(error))
+            else:
+                parts.write(raw.kind, line)
+    finally:
+        parts.close()
+    problems.check("malformed record(s)")
+    for column, count in unused.items():
+        logger.warning("column `%s` of %d preference(s) is not used", column, count)
+    return dict(parts.counts)
 
 
 def verify(folder: Path, pointer: Path) -> str:
@@ -107,28 +172,34 @@ def verify(folder: Path, pointer: Path) -> str:
 
 
 def main() -> None:
-    """Build `data/` where it is missing or from another source, and check it against `data.dvc`."""
-    argparse.ArgumentParser(
+    """Build `data/` where it is missing or its source has changed, and check it against `data.dvc`."""
+    parser = argparse.ArgumentParser(
         prog="python -m components.stages.ingest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    ).parse_args()
+    )
+    parser.add_argument("--force", action="store_true", help="build data/ again although its source is as it was")
+    force = parser.parse_args().force
     logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGTERM, _leave)
     try:
-        params = parameters.load()
-        if is_from_source(params, DATA):
-            logger.info("unchanged: %s", verify(DATA, POINTER))
-        else:
-            _build(params)
-    except (parameters.ParamsError, RecordError, DigestError) as error:
+        _bring(parameters.load(), force=force)
+    except (parameters.ParamsError, RecordError, DigestError, WriteError) as error:
         raise SystemExit(f"ingest: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("ingest: stopped; nothing was changed") from None
 
 
-def _build(params: schema.Params) -> None:
-    from components.data.sources import SourceError  # noqa: PLC0415 (as in build)
+def _leave(signum: int, frame: object) -> NoReturn:
+    raise SystemExit(f"ingest: stopped by {signal.Signals(signum).name}; nothing was changed")
 
-    try:
-        counts = build(params, DATA, downloads=Path(".lineage/downloads"))
-    except SourceError as error:
-        raise SystemExit(f"ingest: {error}") from None
+
+def _bring(params: schema.Params, *, force: bool) -> None:
+    if not force and is_from_source(params, DATA):
+        digest = verify(DATA, POINTER)
+        if is_missing(params.ingest):
+            logger.info("the source is not on this machine; %s/ is what %s records", DATA, POINTER)
+        logger.info("unchanged: %s", digest)
+        return
+    counts = build(params, DATA, downloads=DOWNLOADS)
     digest = verify(DATA, POINTER)
     logger.info("built %s: %s", digest, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
 

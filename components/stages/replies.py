@@ -16,7 +16,7 @@ from components.progress import Progress
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt and the ids that a model sees of it."""
+    """A prompt, the ids that a model sees of it, and what it shares a split with."""
 
     id: str
     messages: tuple[Message, ...]

@@ -9,13 +9,23 @@ import torch
 
 from components import params as parameters
 from components import schema
+from components.data import corpus
 from components.data.chat import ROLE_MARKERS, SPECIAL_TOKENS, ChatTokenizer
 from components.data.corpus import CorpusReport, clean_text, read_shards, role_of, split_of
 from components.data.demonstrations import load_demonstrations, split_conversation
 from components.data.digests import folder_md5, hash_fraction
 from components.data.preferences import as_comparison
 from components.data.prompts import PromptPool
-from components.data.records import Comparison, Demonstration, Prompt, RecordError, read_records, write_records
+from components.data.records import (
+    Comparison,
+    Demonstration,
+    Document,
+    Prompt,
+    RecordError,
+    group_of,
+    read_records,
+    write_records,
+)
 from components.data.sequences import gather_positions, pack
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFile, TokenFileWriter
@@ -75,6 +85,49 @@ def test_prompts_keep_the_system_message(tokenizer):
     assert len(ids) <= 16
 
 
+LONG = "river stone lamp " * 60
+
+
+@pytest.mark.parametrize("max_tokens", [2, 3, 4, 5, 8, 16, 33])
+def test_a_long_system_message_leaves_room_for_what_the_user_said_last(tokenizer, max_tokens):
+    system = {"role": "system", "content": LONG}
+    ids = tokenizer.encode_prompt([system, *CHAT], max_tokens=max_tokens)
+    assert len(ids) <= max_tokens and ids[-1] == tokenizer.role_ids["assistant"]
+    last = tokenizer.encode_text(CHAT[-1]["content"])
+    room = max_tokens - 1
+    said = min(len(last), room - room // 2 - 1)  # without its marker
+    assert said <= 0 or ids[-1 - said : -1] == last[len(last) - said :]
+    if max_tokens == 33:  # what the last turn does not need is the system message's
+        expected = tokenizer.encode_chat([system]).input_ids[: room - len(last) - 1]
+        assert ids == [*expected, tokenizer.role_ids["user"], *last, tokenizer.role_ids["assistant"]]
+    assert tokenizer.is_cut([system, *CHAT], max_tokens=max_tokens)
+
+
+def test_a_long_last_turn_keeps_its_end_beside_a_system_message(tokenizer):
+    system, last = {"role": "system", "content": "be kind"}, {"role": "user", "content": LONG + "why?"}
+    opening = tokenizer.encode_chat([system]).input_ids
+    ids = tokenizer.encode_prompt([system, *CHAT[:2], last], max_tokens=40)
+    assert ids[: len(opening)] == opening and len(ids) == 40
+    assert tokenizer.decode(ids).endswith("why?")
+    assert not tokenizer.is_cut([system, *CHAT], max_tokens=40)
+
+
+def test_an_answer_after_too_long_a_turn_is_left_out_and_never_trained_on_as_nothing(tokenizer, tmp_path, caplog):
+    chat = [{"role": "user", "content": LONG}, CHAT[1], {"role": "user", "content": "hello there"}, CHAT[1]]
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"id": "a", "messages": chat}) + "\n")
+    with caplog.at_level("INFO"):
+        rows = load_demonstrations(path, tokenizer, max_tokens=30)
+    assert rows.loss_mask.any(dim=1).tolist() == [True]
+    assert rows.input_ids[0, : len(tokenizer.encode_chat(chat[2:]).input_ids)].tolist() == (
+        tokenizer.encode_chat(chat[2:]).input_ids
+    )
+    assert "1 answer(s) left out" in caplog.text
+    path.write_text(json.dumps({"id": "a", "messages": chat[:2]}) + "\n")
+    with pytest.raises(RecordError, match="no answer that begins within 30 tokens"):
+        load_demonstrations(path, tokenizer, max_tokens=30)
+
+
 def test_tokenizer_without_the_markers_is_refused():
     from tokenizers import Tokenizer, models  # noqa: PLC0415
 
@@ -93,6 +146,30 @@ def test_malformed_rows_are_listed_with_file_line_and_reason(tmp_path):
     assert "5 malformed" in message
     for line, words in ((2, "user is due"), (3, "messages"), (4, "extra"), (5, "at least"), (6, "JSON")):
         assert any(f"rows.jsonl:{line}:" in row and words in row for row in message.splitlines()), (line, message)
+
+
+def test_blank_lines_and_a_byte_order_mark_are_not_rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = json.dumps({"id": "a", "messages": CHAT})
+    path.write_text(f"\ufeff{row}\n\n  \n{row}\n", encoding="utf-8")
+    assert len(list(read_records(path, Prompt))) == 2
+
+
+def test_another_encoding_is_a_sentence_that_names_the_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"id": "a", "text": "café"}\n'.encode("latin1"))
+    with pytest.raises(RecordError, match=r"rows.jsonl: not UTF-8.*0xe9"):
+        list(read_records(path, Document))
+
+
+def test_a_comparisons_turns_are_checked_as_a_demonstrations_are(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    turns = [{"role": "assistant", "content": "Welcome"}, {"role": "user", "content": "a"}]
+    doubled = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    rows = [{"id": "x", "messages": said, "replies": ["x", "y"], "ranks": [1, 2]} for said in (turns, doubled)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RecordError, match=r"message 1 is the assistant's.*\n.*message 2 is the user's"):
+        list(read_records(path, Comparison))
 
 
 def test_problems_are_listed_up_to_a_limit(tmp_path):
@@ -165,6 +242,22 @@ def test_splits_follow_their_fractions_and_depend_on_the_id_alone(prepare_params
     assert hash_fraction("a", "s") == hash_fraction("a", "s") != hash_fraction("a", "t")
 
 
+def test_a_records_group_decides_its_split_and_not_its_id(tmp_path, prepare_params):
+    rows = [{"id": f"oasst:{i}", "text": f"text {i}", "group": f"p.jsonl:{i}"} for i in range(300)]
+    together = [{"id": f"other:{i}", "text": f"other {i}", "group": "one book"} for i in range(100)]
+    _write_raw(tmp_path, rows + together, [])
+    frame = next(read_shards(tmp_path, prepare_params, CorpusReport()))
+    assert set(frame[frame["id"].str.startswith("oasst")]["split"]) == {"train", "validation", "test"}
+    assert frame[frame["id"].str.startswith("other")]["split"].nunique() == 1
+    assert group_of(Document(id="x", text="t")) == "x" and group_of(Document(id="x", text="t", group="g")) == "g"
+
+
+def test_long_records_make_shards_of_fewer_rows(tmp_path, prepare_params, monkeypatch):
+    monkeypatch.setattr(corpus, "SHARD_CHARACTERS", 250)
+    _write_raw(tmp_path, [{"id": f"d{i}", "text": f"{i} " + "x" * 98} for i in range(10)], [])
+    assert [len(shard) for shard in read_shards(tmp_path, prepare_params, CorpusReport())] == [3, 3, 3, 1]
+
+
 def test_prompts_of_different_uses_and_demonstrations_are_disjoint(tokenizer):
     import pandas as pd  # noqa: PLC0415
 
@@ -172,20 +265,24 @@ def test_prompts_of_different_uses_and_demonstrations_are_disjoint(tokenizer):
         return [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
 
     rows = [
-        ("d", conversation("hello", "hi", "bye", "see you"), "demonstrations"),
-        ("p", conversation("hello", "hey", "what is up", "nothing"), "ppo"),
-        ("c", conversation("hello", "hey", "what is up", "all well"), "compare"),
-        ("e", conversation("good day", "yes", "and you", "fine"), "test"),
+        ("d", "d", conversation("hello", "hi", "bye", "see you"), "demonstrations"),
+        ("p", "p", conversation("hello", "hey", "what is up", "nothing"), "ppo"),
+        ("c", "c", conversation("hello", "hey", "what is up", "all well"), "compare"),
+        ("v", "v", conversation("good day", "yes", "what is up", "all well"), "validation"),
+        ("e", "talk 5", conversation("good day", "yes", "and you", "fine"), "test"),
     ]
     pool = PromptPool(tokenizer, max_tokens=64, per_conversation=5)
-    pool.add(pd.DataFrame(rows, columns=["id", "messages", "role"]))
+    pool.add(pd.DataFrame(rows, columns=["id", "group", "messages", "role"]))
     prompts = pool.resolve()
     # "hello" alone opens the demonstration; "hello / hey / what is up" is claimed by ppo before compare.
-    assert {use: [p.id for p in found] for use, found in prompts.items() if use not in ("test", "validation")} == {
+    # "good day" is claimed by test before validation: no choice is made on a prompt that is tested on.
+    assert {use: [p.id for p in found] for use, found in prompts.items() if use != "test"} == {
+        "validation": ["v:3"],
         "ppo": ["p:3"],
         "compare": [],
     }
     assert sorted(p.id for p in prompts["test"]) == ["e:1", "e:3"]
+    assert {p.group for p in prompts["test"]} == {"talk 5"}
     assert not any(pool.overlaps(prompts).values())
     assert pool.overlaps({**prompts, "compare": prompts["ppo"]})["ppo/compare"] == 1
 
@@ -197,8 +294,14 @@ def test_token_file_windows_cover_the_text_in_order(tmp_path):
     assert (meta.tokens, meta.bytes, meta.documents, meta.dtype) == (9, 4, 2, "uint16")
     tokens = TokenFile(tmp_path / "t.bin", context_length=4)
     assert tokens.windows([0, 4, 1]).tolist() == [[1, 2, 3, 9, 4], [4, 5, 6, 7, 9], [2, 3, 9, 4, 5]]
-    with pytest.raises(ValueError, match="fewer than one window"):
+    with pytest.raises(RecordError, match="9 tokens, fewer than one window"):
         TokenFile(tmp_path / "t.bin", context_length=9)
+
+
+def test_an_empty_token_file_is_a_sentence(tmp_path):
+    TokenFileWriter(tmp_path / "t.bin", vocab_size=300, endoftext=9).close()
+    with pytest.raises(RecordError, match="0 tokens"):
+        TokenFile(tmp_path / "t.bin", context_length=4)
 
 
 def test_large_vocabularies_get_wider_token_files(tmp_path):

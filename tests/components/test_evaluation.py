@@ -55,15 +55,15 @@ def test_bits_per_byte_of_a_uniform_model_is_its_tokens_per_byte_times_log2_of_t
     ("value", "passes"), [(0.8, True), (0.79, False), (float("nan"), False), ("high", False), (None, False)]
 )
 def test_gate_passes_only_on_a_number_within_its_bound(value, passes):
-    gate = Gate(metric="ppo.win_rate", minimum=0.8)
-    assert verdict((gate,), {"ppo": {"win_rate": value}}).passed == passes
+    gate = Gate(metric="ppo.gold_win_rate", minimum=0.8)
+    assert verdict((gate,), {"ppo": {"gold_win_rate": value}}).passed == passes
 
 
 def test_gate_says_what_failed():
-    gates = (Gate(metric="a.b", maximum=1.0), Gate(metric="c.d", minimum=2.0))
-    assert verdict(gates, {"a": {"b": 1.5}}).failed == ("a.b 1.5 is above 1", "c.d is missing")
+    gates = (Gate(metric="ppo.kl", maximum=1.0), Gate(metric="sft.ended_share", minimum=2.0))
+    assert verdict(gates, {"ppo": {"kl": 1.5}}).failed == ("ppo.kl 1.5 is above 1", "sft.ended_share is missing")
     with pytest.raises(ValueError, match="minimum or a maximum"):
-        Gate(metric="a", minimum=1.0, maximum=2.0)
+        Gate(metric="ppo.kl", minimum=1.0, maximum=2.0)
 
 
 def test_what_the_data_cannot_judge_is_left_out_and_said():

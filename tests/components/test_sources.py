@@ -1,5 +1,6 @@
 """Where raw records come from: folders, addresses with a checksum, the hub."""
 
+import gzip
 import hashlib
 import json
 
@@ -32,16 +33,17 @@ def test_a_folder_gives_what_its_files_hold_whatever_their_format(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_row_that_is_nothing_is_named_with_its_columns(tmp_path):
-    (tmp_path / "b.jsonl").write_text(LINE + json.dumps({"title": "x"}) + "\n")
-    with pytest.raises(SourceError, match=r"b\.jsonl:2: needs a `text`.* has id, title"):
-        read(FolderSource(kind="folder", path=str(tmp_path)), tmp_path)
+def test_a_row_that_is_nothing_is_named_with_its_columns_and_the_others_are_read(tmp_path):
+    (tmp_path / "b.jsonl").write_text(LINE + json.dumps({"title": "x", "text": None}) + "\n" + LINE)
+    first, nothing, last = read(FolderSource(kind="folder", path=str(tmp_path)), tmp_path)
+    assert nothing.origin.endswith("b.jsonl:2") and "has title; null: text" in nothing.reason
+    assert first.kind == last.kind == "demonstrations"
 
 
 def test_an_address_is_read_when_its_checksum_is_right_and_fetched_once(tmp_path, monkeypatch):
     calls = []
 
-    def fetch(url, target):
+    def fetch(url, target, told):
         calls.append(url)
         target.write_text(LINE)
 
@@ -53,11 +55,26 @@ def test_an_address_is_read_when_its_checksum_is_right_and_fetched_once(tmp_path
 
 
 def test_an_address_with_another_checksum_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources.urllib.request, "urlretrieve", lambda url, target: target.write_text("tampered"))
+    monkeypatch.setattr(sources.urllib.request, "urlretrieve", lambda url, target, told: target.write_text("tampered"))
     source = UrlSource(kind="url", url="https://example.org/talk.jsonl", sha256="0" * 64)
     with pytest.raises(SourceError, match=hashlib.sha256(b"tampered").hexdigest()):
         read(source, tmp_path)
     assert not list((tmp_path / "downloads").iterdir())
+
+
+def test_an_address_of_no_known_ending_is_refused_before_it_is_fetched(tmp_path):
+    with pytest.raises(SourceError, match="ends in none of"):
+        read(UrlSource(kind="url", url="https://example.org/talk.zip", sha256="0" * 64), tmp_path)
+
+
+def test_a_packed_file_behind_an_address_is_unpacked(tmp_path, monkeypatch):
+    packed = gzip.compress(LINE.encode())
+    monkeypatch.setattr(sources.urllib.request, "urlretrieve", lambda url, target, told: target.write_bytes(packed))
+    source = UrlSource(
+        kind="url", url="https://example.org/talk.jsonl.gz?raw=1", sha256=hashlib.sha256(packed).hexdigest()
+    )
+    (record,) = read(source, tmp_path)
+    assert record.fields["messages"] == CHAT and record.fields["group"] == "talk.jsonl.gz:1"
 
 
 def test_the_hub_source_reads_what_datasets_loads(tmp_path, monkeypatch):
@@ -68,4 +85,4 @@ def test_the_hub_source_reads_what_datasets_loads(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "train.jsonl").write_text(LINE)
     (record,) = read(HubSource(kind="hub", dataset=str(folder), split="train", revision="main"), tmp_path)
-    assert (record.kind, record.fields) == ("demonstrations", {"id": "own", "messages": CHAT})
+    assert (record.kind, record.fields) == ("demonstrations", {"id": "own", "group": "train:1", "messages": CHAT})

@@ -34,6 +34,10 @@ def tracker(root, stage="sft"):
     return StageTracker(stage, TREE, state=state, artifacts=root / "artifacts")
 
 
+def lineage(root, name="default"):
+    return Lineage(TREE, name=name, command="python -m flows.lineage", tags={"session": process_identity()}, root=root)
+
+
 def test_a_stage_is_a_finished_child_with_parameters_data_version_and_metrics(store):
     with tracker(store) as run:
         run.log_metrics({"sft/train/loss": 2.0}, step=1)
@@ -49,7 +53,7 @@ def test_a_stage_is_a_finished_child_with_parameters_data_version_and_metrics(st
     assert not [key for key in logged.data.params if key.startswith("presets")]
     assert logged.inputs.dataset_inputs[0].dataset.digest == "0" * 32 + ".dir"
     parent = client.get_run(logged.data.tags["mlflow.parentRunId"])
-    assert parent.data.metrics["sft/validation/loss"] == 0.5
+    assert parent.data.metrics == {}  # the stage's own run has them; the lineage's the dozen that it is known by
     assert parent.data.tags["stage.sft.run_id"] == run.run_id
     full = client.download_artifacts(run.run_id, "params.yaml")
     assert yaml.safe_load(Path(full).read_text())["sft"]["note"] == "x" * 9000
@@ -118,42 +122,31 @@ def test_skipped_stages_appear_in_the_lineage_linked_to_the_run_that_made_them(s
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(made.record(1.0, 0.5)))
     (folder / "metrics.json").write_text(json.dumps({"validation": {"loss": 0.25}}))
-    with Lineage(TREE, name="again", tags={"session": process_identity()}, root=store) as parent:
-        parent.link("sft", "cached")
+    with lineage(store) as parent:
+        parent.start()
+        parent.link("sft", "restored")
     client, experiment = connect()
     (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
-    assert child.info.run_name == "sft (cached)"
+    assert child.info.run_name == "sft (restored)"
     assert child.data.tags["source_run_id"] == made.run_id
     assert child.data.metrics == {"sft/validation/loss": 0.25}
     shown = client.get_run(parent.run_id)
-    assert shown.data.tags["stage.sft.state"] == "cached"
+    assert shown.data.tags["stage.sft.state"] == "restored"
     assert shown.info.status == "FINISHED"
 
 
 def test_lineages_whose_process_is_gone_are_reconciled_and_living_ones_are_not(store):
     client, experiment = connect()
 
-    def lineage(session):
+    def running(session):
         tags = {"kind": "lineage", "session": session, "prefect.flow_run": f"flow-{session}"}
         return client.create_run(experiment, tags=tags).info.run_id
 
-    dead, alive = lineage("999999999:1.00"), lineage(process_identity())
+    dead, alive = running("999999999:1.00"), running(process_identity())
     child = client.create_run(experiment, tags={"mlflow.parentRunId": dead}).info.run_id
     assert reconcile() == ["flow-999999999:1.00"]
     statuses = [client.get_run(run).info.status for run in (dead, child, alive)]
     assert statuses == ["KILLED", "KILLED", "RUNNING"]
-
-
-def test_champion_moves_only_through_an_open_gate(store):
-    with tracker(store) as run:
-        client = run._client
-        client.create_registered_model("gpt-sft")
-        for _ in range(2):
-            client.create_model_version("gpt-sft", source=str(store), run_id=run.run_id)
-        run.promote("sft", "1", [])
-        run.promote("sft", "2", ["ended_share 0.2 is below 0.8"])
-    assert client.get_model_version_by_alias("gpt-sft", "champion").version == 1
-    assert client.get_model_version("gpt-sft", "2").tags["gate"] == "ended_share 0.2 is below 0.8"
 
 
 def test_store_lies_below_mlruns(store):

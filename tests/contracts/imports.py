@@ -9,7 +9,12 @@ ROOT = Path(__file__).parents[2]
 OBSERVERS = {
     "components/tracking.py",
     "components/mlflow_store.py",
+    "components/store_location.py",
     "components/lineage.py",
+    "components/lineage_run.py",
+    "components/provenance.py",
+    "components/headlines.py",
+    "components/pages.py",
     "components/progress.py",
     "components/metric_buffer.py",
     "components/figures.py",

@@ -40,7 +40,6 @@ def test_pandas_is_imported_where_frames_are():
     assert where("pandas") == {
         "components/data/corpus.py",
         "components/data/prompts.py",
-        "components/data/sources.py",
         "components/evaluation/report.py",
         "components/evaluation/study.py",
         "components/stages/prepare.py",

@@ -18,7 +18,6 @@ from components.lineage import STAGES, flatten
 from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
-UPSTREAM_OF_PPO = STAGES[: STAGES.index("ppo")]
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +79,20 @@ def test_first_flow_runs_every_stage_and_leaves_dvc_nothing_to_do(repository):
 
 
 def test_everything_is_cached_the_second_time(repository):
+    before = len(runs(repository, ""))
     did = outcomes(repository.flow())
     assert did == dict.fromkeys(("ingest", *STAGES), "Cached")
-    newest = runs(repository, "tags.kind = 'lineage'")[0]
-    children = runs(repository, f"tags.`mlflow.parentRunId` = '{newest.info.run_id}'")
-    assert {child.data.tags["stage"] for child in children} == set(STAGES)
-    assert all(child.data.tags["kind"] == "cached" and child.data.tags["source_run_id"] for child in children)
+    assert len(runs(repository, "")) == before
+
+
+def test_the_lineage_shows_what_was_asked_for_and_what_it_came_to(repository):
+    (lineage,) = runs(repository, "tags.kind = 'lineage'")
+    assert lineage.info.run_name == "default"
+    assert {"ppo/gold_win_rate", "reward/share_of_ceiling", "gate/ppo"} <= lineage.data.metrics.keys()
+    assert len(lineage.data.metrics) < 25
+    assert "wins over SFT by gold score" in lineage.data.tags["mlflow.note.content"]
+    attached = {item.path for item in client(repository).list_artifacts(lineage.info.run_id)}
+    assert {"report.html", "plots", "params.yaml"} <= attached
 
 
 def test_metrics_and_tags_are_where_they_should_be(repository):
@@ -133,6 +140,12 @@ def test_a_changed_ppo_value_reruns_ppo_and_evaluate_alone_through_the_flow(repo
     did = outcomes(repository.flow())
     assert {stage for stage, outcome in did.items() if outcome == "Completed"} == {"ppo", "evaluate"}
     assert "up to date" in repository.dvc("status")
+    newest = runs(repository, "tags.kind = 'lineage'")[0]
+    assert newest.info.run_name == "ppo.kl_coef=0.2"
+    children = runs(repository, f"tags.`mlflow.parentRunId` = '{newest.info.run_id}'")
+    assert {child.data.tags["stage"] for child in children} == set(STAGES)
+    kinds = {child.data.tags["stage"]: child.data.tags["kind"] for child in children}
+    assert {stage for stage, kind in kinds.items() if kind == "stage"} == {"ppo", "evaluate"}
 
 
 def test_a_changed_ppo_value_reruns_ppo_and_evaluate_alone_through_dvc(repository):
@@ -143,7 +156,7 @@ def test_a_changed_ppo_value_reruns_ppo_and_evaluate_alone_through_dvc(repositor
     parent = runs(repository, "tags.kind = 'lineage' and tags.door = 'dvc'")[0]
     children = runs(repository, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert {child.data.tags["stage"]: child.data.tags["kind"] for child in children} == {
-        **dict.fromkeys(UPSTREAM_OF_PPO, "cached"), "ppo": "stage", "evaluate": "stage",
+        **dict.fromkeys(STAGES, "cached"), "ppo": "stage", "evaluate": "stage",
     }  # fmt: skip
     assert parent.info.status == "FINISHED"
 
@@ -152,11 +165,19 @@ def test_going_back_restores_from_the_run_cache(repository):
     repository.set(ppo__kl_coef=0.2)
     did = outcomes(repository.flow())
     assert {stage for stage, outcome in did.items() if outcome == "Restored"} == {"ppo", "evaluate"}
+    restored = json.loads((repository.root / "artifacts/ppo/run.json").read_text())["model_version"]
+    assert str(client(repository).get_model_version_by_alias("gpt-ppo", "candidate").version) == restored
 
 
 def test_an_override_reruns_what_it_touches_and_leaves_the_repository_alone(repository):
     before = (repository.root / "params.yaml").read_text()
-    did = outcomes(repository.flow("--set", "sft.max_steps=5"))
+    candidate = client(repository).get_model_version_by_alias("gpt-ppo", "candidate").version
+    output = repository.flow("--set", "sft.max_steps=5")
+    did = outcomes(output)
+    assert client(repository).get_model_version_by_alias("gpt-ppo", "candidate").version == candidate
+    (variant,) = (repository.root / ".lineage/variants").iterdir()
+    assert f"models:/gpt-ppo@candidate-{variant.name}" in output
+    assert client(repository).get_model_version_by_alias("gpt-ppo", f"candidate-{variant.name}").version != candidate
     touched = set(STAGES[STAGES.index("sft") :])
     assert {stage for stage, outcome in did.items() if outcome == "Completed"} == touched
     assert did["ingest"] == did["prepare"] == did["pretrain"] == "Cached"

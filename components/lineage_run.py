@@ -1,0 +1,118 @@
+"""The run of a lineage in MLflow: its children, its page, and the aliases of the models that lie in its workspace."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components import mlflow_store as store
+from components.headlines import headline_figures
+from components.lineage import CANDIDATE, CHAMPION, PARENTS, STAGES, StageRecord, Verdict, read_metrics
+from components.pages import lineage_page
+from components.provenance import differences, version_tags
+
+logger = logging.getLogger(__name__)
+JUDGE, PASSED = "evaluate", "passed"
+REPORTS = ("report.html", "report.md", "plots")
+
+
+def create_parent(
+    client: Any, experiment: str, tree: Mapping[str, Any], name: str, command: str, tags: Mapping[str, str]
+) -> str:
+    """Start the run of a lineage, named by what was asked for and with the command line that did; its run id."""
+    origin = version_tags("lineage", tree)
+    source = store.source_tags(command, origin["git.commit"])
+    about = {"kind": "lineage", "command": command, **origin, **source, **tags}
+    run_id = str(client.create_run(experiment, run_name=name, tags=about).info.run_id)
+    store.log_inputs(client, run_id, tree)
+    return run_id
+
+
+def link_skipped(client: Any, experiment: str, parent_id: str, stage: str, state: str, artifacts: Path) -> None:
+    """Show a stage that DVC did not run: a child with its figures that points to the run that made them."""
+    record = StageRecord.load(stage, artifacts)
+    if record is None:
+        return
+    source = record.run_id or "untracked"
+    store.link(client, parent_id, stage, source, state, record.address)
+    tags = {
+        "mlflow.parentRunId": parent_id,
+        "stage": stage,
+        "kind": state,
+        "source_run_id": source,
+        **store.note(f"{state} by DVC. Made by [run {source}](#/experiments/{experiment}/runs/{source})."),
+    }
+    child = client.create_run(experiment, run_name=f"{stage} ({state})", tags=tags)
+    store.log_now(client, child.info.run_id, read_metrics(stage, artifacts))
+    client.set_terminated(child.info.run_id)
+
+
+def conclude(
+    client: Any, parent_id: str, tree: Mapping[str, Any], artifacts: Path, gates: Mapping[str, Verdict]
+) -> None:
+    """Write what a lineage came to on its run: headline figures, verdicts, report, and a page that sums it up.
+
+    Args:
+        client: MLflow's.
+        parent_id: the lineage's run.
+        tree: parameters in force.
+        artifacts: the workspace's.
+        gates: what `evaluate` found; counts where it is one of the lineage's stages.
+    """
+    tags = client.get_run(parent_id).data.tags
+    states = {stage: tags[key] for stage in STAGES if (key := f"stage.{stage}.state") in tags}
+    path = artifacts / JUDGE / "metrics.json"
+    evaluated = JUDGE in states and path.exists()  # in this lineage, and not before it
+    evaluation = json.loads(path.read_text()) if evaluated else {}
+    figures = headline_figures(evaluation)
+    verdicts = {stage: gate["verdict"] for stage, gate in gates.items()} if evaluated else {}
+    passed = {f"gate/{stage}": float(verdict == PASSED) for stage, verdict in verdicts.items()}
+    store.log_now(client, parent_id, {line.metric: value for line, value in figures.items()} | passed)
+    stages = {stage: (state, tags.get(f"stage.{stage}.model", "")) for stage, state in states.items()}
+    page = lineage_page(tags, figures, verdicts, differences(tree), stages)
+    about = {f"gate.{stage}": verdict for stage, verdict in verdicts.items()} | store.note(page)
+    about |= {key: str(evaluation[key]) for key in ("precision", "split") if key in evaluation}
+    store.set_tags(client, parent_id, about)
+    if evaluated:
+        _attach(client, parent_id, [artifacts / JUDGE / name for name in REPORTS])
+
+
+def _attach(client: Any, run_id: str, paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), path.name)
+        elif path.exists():
+            client.log_artifact(run_id, str(path))
+
+
+def point_aliases(client: Any, artifacts: Path, alias: str, *, judged_again: bool) -> None:
+    """Have an alias point at the models that lie in a workspace, whoever made or restored them.
+
+    Where an older state came back, `champion` of the repository comes back too, if `evaluate` found the gate open then.
+
+    Args:
+        client: MLflow's.
+        artifacts: the workspace's.
+        alias: `candidate`, or a variant's own.
+        judged_again: whether `evaluate`'s record came back too, so that its verdicts count where no model did.
+    """
+    judge = StageRecord.load(JUDGE, artifacts)
+    for stage in PARENTS:
+        version = store.recorded_version(client, stage, artifacts)
+        if version is None:
+            continue
+        moved = move_alias(client, version, alias)
+        gate = judge.gates.get(stage) if judge is not None else None
+        passed = gate is not None and gate["verdict"] == PASSED and gate["run_id"] == version.run_id
+        if alias == CANDIDATE and passed and (moved or judged_again):
+            move_alias(client, version, CHAMPION)
+
+
+def move_alias(client: Any, version: Any, alias: str) -> bool:
+    """Point an alias at a version; whether it pointed elsewhere."""
+    if store.aliased(client, version.name, alias) == str(version.version):
+        return False
+    client.set_registered_model_alias(version.name, alias, str(version.version))
+    logger.info("models:/%s@%s is now version %s", version.name, alias, version.version)
+    return True
