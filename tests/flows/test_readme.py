@@ -108,7 +108,7 @@ def parse(command, monkeypatch):
         for line in started:
             if "python -m" in line:
                 parse(line.removeprefix(".venv/bin/"), monkeypatch)
-    elif re.match(r"python -m flows\.(?!ui)", command):
+    elif re.match(r"python -m flows\.(?!ui\b|reproduce\b)", command):
         options = options_of(command, monkeypatch)
         open_workspace(ROOT, options["preset"], options.get("overrides", {}))  # the values fit the schema
     else:
