@@ -12,9 +12,7 @@ from components.params import load
 from tests.contracts.imports import ROOT
 
 GATES = load(ROOT / "params.yaml").gates
-HEALTHY, CONTROLS = (
-    json.loads((ROOT / f"docs/results/{name}.json").read_text()) for name in ("seeds", "controls")
-)
+HEALTHY, CONTROLS = (json.loads((ROOT / f"docs/results/{name}.json").read_text()) for name in ("seeds", "controls"))
 STAGES = tuple(vars(GATES))
 # The lineage that lacks a stage's signal: its labels are noise, or nothing it has learnt.
 WITHOUT_SIGNAL = {
