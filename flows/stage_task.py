@@ -11,7 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from flows.graph import dvc, has_remote
+from flows.graph import dvc, has_remote, is_changed
 from flows.processes import run_streaming
 from flows.workspace import Workspace
 
@@ -76,18 +76,22 @@ def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool,
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
-def ingest(workspace: Workspace) -> State:
+def ingest(workspace: Workspace, *, force: bool) -> State:
     """Make `data/` the version that `data.dvc` names: pulled or checked out by DVC, or built anew from its source."""
     pointer, data = workspace.root / "data.dvc", workspace.root / "data"
-    if pointer.exists() and not data.exists():
-        dvc(workspace, "pull" if has_remote(workspace.root) else "checkout", "data.dvc", check=False)
+    # What a variant has is only ever a copy: it follows the repository's data.dvc.
+    if pointer.exists() and (not data.exists() or (workspace.is_variant and is_changed(workspace.root, "data.dvc"))):
+        command = "pull" if has_remote(workspace.root) else "checkout"
+        dvc(workspace, command, *(["--force"] if workspace.is_variant else []), "data.dvc", check=False)
     reader = StageReader("ingest")
-    command = [sys.executable, "-m", "components.stages.ingest"]
-    status = run_streaming(command, cwd=workspace.root, env=workspace.environment(), on_line=reader)
+    command_line = [sys.executable, "-m", "components.stages.ingest", *(["--force"] if force else [])]
+    status = run_streaming(command_line, cwd=workspace.root, env=workspace.environment(), on_line=reader)
     if status:
         return Failed(message="\n".join(reader.tail))
-    if any(line.startswith("[ingest] unchanged") for line in reader.tail):
+    unchanged = any(line.startswith("[ingest] unchanged") for line in reader.tail)
+    if not unchanged or not pointer.exists():
+        # Into the cache, so that `dvc checkout`, `dvc push` and variants find it.
+        dvc(workspace, *(("commit", "--force", "data.dvc") if pointer.exists() else ("add", "data")))
+    if unchanged:
         return Completed(name="Cached", message="unchanged", data="Cached")
-    # Into the cache, so that `dvc checkout`, `dvc push` and variants find it.
-    dvc(workspace, *(("commit", "--force", "data.dvc") if pointer.exists() else ("add", "data")))
     return Completed(message="built from its source", data="Completed")
