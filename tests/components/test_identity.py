@@ -59,7 +59,7 @@ def test_only_this_hosts_dead_are_dead(process):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="process spaces are Linux's")
 def test_a_process_of_a_container_on_this_host_is_not_taken_for_ours(process):
-    host, boot, pid, start = parts(process)
+    host, boot, *_ = parts(process)
     other_space = boot.partition("/")[0] + "/1"
     assert is_alive("|".join((host, other_space, "1", "1")))
 
