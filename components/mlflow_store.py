@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
@@ -20,7 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.types.schema import ParamSchema, ParamSpec
 
-from components import store_location
+from components import store_location, yaml12
 from components.data.digests import recorded_md5
 from components.lineage import POINTER, StageRecord
 from components.loopback import spare_loopback
@@ -115,7 +114,7 @@ def log_inputs(
     for start in range(0, len(params), BATCH_LIMIT):
         client.log_batch(run_id, params=params[start : start + BATCH_LIMIT])
     in_force = {key: value for key, value in tree.items() if key != "presets"}
-    client.log_text(run_id, yaml.safe_dump(in_force, sort_keys=False), PARAMS_ARTIFACT)
+    client.log_text(run_id, yaml12.dump(in_force), PARAMS_ARTIFACT)
     if client.get_run(run_id).data.tags.get("git.commit", "").endswith("+"):
         client.log_text(run_id, uncommitted(), DIFF_ARTIFACT)
     digest = recorded_md5(pointer)
@@ -167,7 +166,7 @@ def version_facts(address: str) -> VersionFacts | None:
         logger.info("%s: %s", address, error)
         return None
     texts = {path: _artifact(client, found.run_id, path) for path in (PARAMS_ARTIFACT, DIFF_ARTIFACT)}
-    params = yaml.safe_load(texts[PARAMS_ARTIFACT]) or {}
+    params = yaml12.load(texts[PARAMS_ARTIFACT]) or {}
     return VersionFacts(name, str(found.version), found.tags, params, texts[DIFF_ARTIFACT])
 
 

@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from components import params as parameters
 from components.lineage import ARTIFACTS, PARENTS
 from components.pages import WEIGHTS_TAG, version_page
 from components.provenance import PARAMS, WEIGHTS, machine_tags, weights_sha256
@@ -71,11 +70,11 @@ def _worktree(facts: Any, home: Path) -> Workspace:
         patch.write_text(facts.patch)
         if _git(root, "apply", str(patch), check=False).returncode:
             raise CannotReproduceError(f"the uncommitted changes of its code do not apply to {commit}: {patch}")
-    presets = yaml.safe_load((root / PARAMS).read_text()).get("presets", {})
+    presets = parameters.read_tree(root / PARAMS).get("presets", {})
     tree = {**facts.params, "presets": presets}
     if facts.tags["processor"] != machine_tags(tree)["processor"] and facts.tags.get("precision", "auto") != "auto":
         tree["compute"] = {**tree["compute"], "precision": facts.tags["precision"]}  # auto may choose another here
-    (root / PARAMS).write_text(yaml.safe_dump(tree, sort_keys=False))
+    parameters.write_tree(tree, root / PARAMS)
     (root / "data.dvc").write_text(facts.tags["data.dvc"])
     workspace = Workspace(root, home, tree)
     local = home / ".dvc" / "config.local"

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,6 +28,7 @@ NAMES = {
     "mlp.2": "mlp.c_proj",
     "blocks": "h",
 }
+SHAPE = ("vocab_size", "n_positions", "n_layer", "n_embd", "n_head")  # in the order of GPTConfig
 MATRICES = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 LAYER_NORM_EPSILON = 1e-5
 # What decides the function and is fixed here; a stored model that says otherwise is another network.
@@ -80,11 +82,15 @@ def import_gpt2(folder: Path) -> GPT:
     try:
         config = json.loads((folder / "config.json").read_text())
         stored = load_file(folder / "model.safetensors")
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise FormatError(f"{folder} needs config.json and model.safetensors: {error}") from error
+    if not isinstance(config, dict):
+        raise FormatError(f"{folder / 'config.json'} is not a GPT-2's: it holds a {type(config).__name__}")
     _check(config, folder)
-    model = GPT(GPTConfig(config["vocab_size"], config["n_positions"], config["n_layer"], config["n_embd"],
-                          config["n_head"]))  # fmt: skip
+    missing = [key for key in SHAPE if not isinstance(config.get(key), int)]
+    if missing:
+        raise FormatError(f"{folder / 'config.json'} is not a GPT-2's: no whole number for {', '.join(missing)}")
+    model = GPT(GPTConfig(*(config[key] for key in SHAPE)))
     bare = {name.removeprefix("transformer."): weight for name, weight in stored.items()}
     try:
         weights = {name: _transposed(_renamed(name, ""), bare[_renamed(name, "")]) for name in model.state_dict()}

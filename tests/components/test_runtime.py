@@ -1,4 +1,4 @@
-"""What surrounds a stage's work: who may do it, and what is said when it is cut short. Stages run as DVC runs them."""
+"""What surrounds a stage's work: who may do it, and what is said when it is cut short; stages run as for DVC."""
 
 import shutil
 import signal

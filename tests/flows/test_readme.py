@@ -34,7 +34,7 @@ NOT_RUN = {
 }
 PARSED = {
     "make ": "runs for minutes, makes an environment or opens servers: what make would start is parsed",
-    "python -m flows.": "runs for minutes (tests/flows/test_road.py and test_smoke.py do): arguments and values are parsed",
+    "python -m flows.": "runs for minutes (test_road.py and test_smoke.py do): arguments and values are parsed",
     "python -m benchmarks": "an hour: its options are those of --help",
     "python -m tests.chaos": "an hour: its options are those of --help",
 }
@@ -108,7 +108,7 @@ def parse(command, monkeypatch):
         for line in started:
             if "python -m" in line:
                 parse(line.removeprefix(".venv/bin/"), monkeypatch)
-    elif re.match(r"python -m flows\.(?!ui)", command):
+    elif re.match(r"python -m flows\.(?!ui\b|reproduce\b)", command):
         options = options_of(command, monkeypatch)
         open_workspace(ROOT, options["preset"], options.get("overrides", {}))  # the values fit the schema
     else:
@@ -198,8 +198,10 @@ def start(command, repository, environment, ports, tmp_path):
     """Start a server of README; returns once it is up."""
     log = tmp_path / "server.log"
     with log.open("w") as out:
-        process = subprocess.Popen(["bash", "-c", command], cwd=repository.root, env=environment, stdout=out, stderr=out,
-                                   stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            ["bash", "-c", command], cwd=repository.root, env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+        )  # fmt: skip
     path = next(path for name, path in SERVERS.items() if command.startswith(name))
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components.lineage import STAGES
+from components.figures import FIGURES, is_figure
+from components.lineage import STAGES, flatten
 from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
@@ -117,6 +118,16 @@ def test_metrics_and_tags_are_where_they_should_be(repository):
     assert "ppo/rollout/kl_per_reply" in run.data.metrics
 
 
+def test_a_gate_may_ask_for_every_figure_that_evaluate_makes_and_no_other(repository):
+    metrics = json.loads((repository.root / "artifacts/evaluate/metrics.json").read_text())
+    models = {name: metrics[name] for name in ("pretrain", "sft", "reward", "ppo", "dpo", "feedme", "best_of_n")}
+    found = [name for name, value in flatten(models, separator=".") if isinstance(value, int | float)]
+    assert [name for name in found if not is_figure(name)] == []
+    with_people = {figure for figure in FIGURES if "judge" in figure}  # of a labeler that is a file
+    whole = {figure for figure in FIGURES if not set("*[") & set(figure)} - with_people - {"seed", "prompts"}
+    assert whole - set(found) <= {f for f in whole if "typicality" in f}  # needs more held-out replies than there are
+
+
 def test_policy_starts_out_equal_to_the_reference(repository):
     history = (repository.root / "artifacts/ppo/history.csv").read_text().splitlines()
     first = dict(zip(history[0].split(","), map(float, history[1].split(",")), strict=True))
@@ -165,8 +176,8 @@ def test_an_override_reruns_what_it_touches_and_leaves_the_repository_alone(repo
     did = outcomes(output)
     assert client(repository).get_model_version_by_alias("gpt-ppo", "candidate").version == candidate
     (variant,) = (repository.root / ".lineage/variants").iterdir()
-    assert f"models:/gpt-ppo@candidate-{variant.name}" in output
-    assert client(repository).get_model_version_by_alias("gpt-ppo", f"candidate-{variant.name}").version != candidate
+    own = client(repository).get_model_version_by_alias("gpt-ppo", f"candidate-{variant.name}").version
+    assert own != candidate and f"make chat ARGS='--model models:/gpt-ppo/{own}'" in output
     touched = set(STAGES[STAGES.index("sft") :])
     assert {stage for stage, outcome in did.items() if outcome == "Completed"} == touched
     assert did["ingest"] == did["prepare"] == did["pretrain"] == "Cached"
@@ -184,6 +195,9 @@ def test_wrong_names_are_refused_with_a_sentence(repository):
         (("--preset", "huge"), "no preset 'huge'"),
         (("--set", "ppo.nope=1"), "no such parameter: ppo.nope"),
         (("--set", "ppo.kl_coef=-1"), "ppo.kl_coef"),
+        (("--set", "ppo.kl_coef=.nan"), "ppo.kl_coef"),
+        (("--set", "compute.devices=99"), "compute.devices"),
+        (("--set", "ppo.stops=["), "is not YAML"),
         (("--from", "nowhere"), "no stage 'nowhere'"),
     ):
         assert words in repository.flow(*arguments, check=False)
