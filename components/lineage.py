@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -133,14 +134,40 @@ def process_session() -> str:
 
 
 def process_identity(process: psutil.Process | None = None) -> str:
-    """A process's id and start time, which together are never used twice; this process's own by default."""
+    """Host, boot, process id and start of a process, by default this one, which together are never used twice.
+
+    The start is counted in ticks since the boot, so that a clock which is set does not change it.
+    """
     process = process or psutil.Process()
-    return f"{process.pid}:{process.create_time():.2f}"
+    return "|".join((socket.gethostname(), boot_id(), str(process.pid), _start(process.pid)))
 
 
 def is_alive(identity: str) -> bool:
-    """Whether the process of `process_identity` still runs."""
+    """Whether the process of `process_identity` still runs; one of another host counts as running.
+
+    A process that ended and that its parent has not asked about yet is dead; so is one of this host's earlier boots.
+    """
     try:
-        return process_identity(psutil.Process(int(identity.split(":")[0]))) == identity
-    except (psutil.Error, ValueError):
+        host, boot, pid, start = identity.split("|")
+        if boot != boot_id():
+            return host != socket.gethostname() or boot.partition("/")[0] == boot_id().partition("/")[0]
+        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE and _start(int(pid)) == start
+    except (psutil.Error, OSError, ValueError):
         return False
+
+
+def boot_id() -> str:
+    """This start of the machine and, after a slash, the space in which processes are numbered, a container's own."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink().name.strip('pid:[]')}"
+    except OSError:  # no Linux
+        return "unknown"
+
+
+def _start(pid: int) -> str:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return f"{psutil.Process(pid).create_time():.2f}"  # gone, which psutil says, or no Linux
+    return stat.rpartition(")")[2].split()[19]  # field 22 of proc(5); a name in brackets may hold anything

@@ -8,7 +8,17 @@ from typing import Any
 
 from components import mlflow_store as store
 from components.headlines import headline_figures
-from components.lineage import CANDIDATE, CHAMPION, PARENTS, STAGES, StageRecord, Verdict, read_metrics
+from components.lineage import (
+    ARTIFACTS,
+    CANDIDATE,
+    CHAMPION,
+    PARENTS,
+    POINTER,
+    STAGES,
+    StageRecord,
+    Verdict,
+    read_metrics,
+)
 from components.pages import lineage_page
 from components.provenance import differences, version_tags
 
@@ -18,14 +28,24 @@ REPORTS = ("report.html", "report.md", "plots")
 
 
 def create_parent(
-    client: Any, experiment: str, tree: Mapping[str, Any], name: str, command: str, tags: Mapping[str, str]
+    client: Any,
+    experiment: str,
+    tree: Mapping[str, Any],
+    name: str,
+    command: str,
+    tags: Mapping[str, str],
+    workspace: Path = Path(),
 ) -> str:
-    """Start the run of a lineage, named by what was asked for and with the command line that did; its run id."""
-    origin = version_tags("lineage", tree)
+    """Start the run of a lineage, named by what was asked for and with the command line that did; its run id.
+
+    workspace: the repository, or the copy of it that the flow works in, whose data the lineage is made of.
+    """
+    pointer = workspace / POINTER
+    origin = version_tags("lineage", tree, workspace / ARTIFACTS, pointer)
     source = store.source_tags(command, origin["git.commit"])
     about = {"kind": "lineage", "command": command, **origin, **source, **tags}
     run_id = str(client.create_run(experiment, run_name=name, tags=about).info.run_id)
-    store.log_inputs(client, run_id, tree)
+    store.log_inputs(client, run_id, tree, pointer=pointer)
     return run_id
 
 

@@ -22,6 +22,7 @@ from mlflow.types.schema import ParamSchema, ParamSpec
 from components import store_location, yaml12
 from components.data.digests import recorded_md5
 from components.lineage import POINTER, StageRecord
+from components.loopback import spare_loopback
 from components.metric_buffer import Point
 from components.provenance import resolved, stage_params, uncommitted
 from components.serving_input import Options
@@ -61,6 +62,7 @@ def connect() -> tuple[MlflowClient, str]:
         MlflowException: the server is down or refuses.
     """
     with _CONNECTING:
+        spare_loopback()
         for name, value in TIMEOUTS.items():  # a server that is down must cost seconds, not MLflow's default of minutes
             os.environ.setdefault(name, value)
         uri, database = store_location.ready()
@@ -103,7 +105,9 @@ def download_model(uri: str) -> Path | None:
     return next((path for path in folder.glob("data/*") if path.is_dir()), folder)
 
 
-def log_inputs(client: MlflowClient, run_id: str, tree: Mapping[str, Any], stage: str | None = None) -> None:
+def log_inputs(
+    client: MlflowClient, run_id: str, tree: Mapping[str, Any], stage: str | None = None, pointer: Path = POINTER
+) -> None:
     """Parameters that matter to a stage, or to a lineage all; all of them as a file; data version; uncommitted code."""
     leaves = stage_params(stage, tree) if stage else resolved(tree)
     params = [Param(key, value[:VALUE_LIMIT]) for key, value in leaves.items()]
@@ -113,7 +117,7 @@ def log_inputs(client: MlflowClient, run_id: str, tree: Mapping[str, Any], stage
     client.log_text(run_id, yaml12.dump(in_force), PARAMS_ARTIFACT)
     if client.get_run(run_id).data.tags.get("git.commit", "").endswith("+"):
         client.log_text(run_id, uncommitted(), DIFF_ARTIFACT)
-    digest = recorded_md5(POINTER)
+    digest = recorded_md5(pointer)
     if digest is not None:
         source = json.dumps({"uri": str(POINTER)})
         dataset = Dataset(name="data", digest=digest, source_type="local", source=source)

@@ -167,11 +167,13 @@ def _processor() -> str:
     return next(iter(named), platform.processor() or platform.machine())
 
 
-def version_tags(stage: str, tree: Mapping[str, Any], artifacts: Path = ARTIFACTS) -> dict[str, str]:
+def version_tags(
+    stage: str, tree: Mapping[str, Any], artifacts: Path = ARTIFACTS, pointer: Path = POINTER
+) -> dict[str, str]:
     """Where a stage's result comes from: code, data, machine; versions, runs and weights of the parent models."""
-    tags = {"git.commit": git_commit(), "data.digest": recorded_md5(POINTER) or "unversioned", **machine_tags(tree)}
-    if POINTER.exists():
-        tags["data.dvc"] = POINTER.read_text()
+    tags = {"git.commit": git_commit(), "data.digest": recorded_md5(pointer) or "unversioned", **machine_tags(tree)}
+    if pointer.exists():
+        tags["data.dvc"] = pointer.read_text()
     tokenizer = artifacts / "prepare" / "tokenizer.json"
     if tokenizer.exists():
         tags["tokenizer.digest"] = file_md5(tokenizer)

@@ -5,51 +5,92 @@ import atexit
 import contextlib
 import gc
 import os
+import signal
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
+from components.loopback import spare_loopback
 from components.params import ParamsError, parse_value
+from flows.checks import SetupError, check
 from flows.parent_run import tracking
-from flows.processes import FLOW_VARIABLE
-from flows.road import StageFailed
+from flows.plan import print_plan
+from flows.road import StageFailed, road_of
+from flows.server import ServerError, prefect_server
 from flows.summary import print_summary
-
-LOCAL_SERVER = "http://127.0.0.1:4200/api"
 
 
 def trigger(flow: Callable[..., dict[str, str]], description: str | None, *, whole_road: bool = False) -> None:
     """Parse the command line, run the flow, print what it did. Exits non-zero if it failed."""
     arguments = _parser(description, whole_road=whole_road).parse_args()
-    status = _leave_at_once()
     options: dict[str, Any] = {"preset": arguments.preset, "overrides": dict(arguments.set)}
     options |= {"force": arguments.force}
     if whole_road:
         options["from_stage"] = arguments.from_stage
+    if arguments.plan:
+        _plan(flow, options)
+        return
+    status = _leave_at_once()
     outcomes = run_flow(flow, **options)
     print_summary(outcomes, arguments.preset, dict(arguments.set))
     status["code"] = 0
 
 
 def run_flow(flow: Callable[..., dict[str, str]], **options: Any) -> dict[str, str]:
-    """Run a flow as a command, on the server of `make ui` if it is up; an error is a sentence and a non-zero exit."""
+    """Run a flow as a command; an error is a sentence and a non-zero exit.
+
+    What can be wrong with the options is found before anything starts.
+    """
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ[FLOW_VARIABLE] = "1"
-    threading.Thread(target=_warm_up, daemon=True).start()
+    spare_loopback()
     try:
-        # A heartbeat would cost every flow a second at its end; the next flow finds out who died (road.reconcile).
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **_server()}):
+        _check(flow, options)
+        _end_as_with_ctrl_c()
+        threading.Thread(target=_warm_up, daemon=True).start()
+        with prefect_server():
             return flow(**options)
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from the last checkpoint")
+    except KeyboardInterrupt as error:
+        sys.exit(f"stopped; {_note(error) or 'the same command goes on'}")
     except StageFailed as error:
         sys.exit(f"\n{error.last_lines}\n\n{error}")
-    except (ParamsError, ValueError) as error:
+    except (SetupError, ServerError, ParamsError, ValueError) as error:
         sys.exit(f"\n{error}")
+
+
+def _check(flow: Any, options: dict[str, Any]) -> Any:
+    return check(
+        options.get("preset", "default"), options.get("overrides") or {}, until=road_of(flow.name),
+        start=options.get("from_stage"), force=options.get("force", ()),
+    )  # fmt: skip
+
+
+def _plan(flow: Any, options: dict[str, Any]) -> None:
+    try:
+        workspace = _check(flow, options)
+        print_plan(workspace, until=road_of(flow.name), start=options.get("from_stage"), force=options["force"])
+    except (SetupError, ParamsError, ValueError) as error:
+        sys.exit(f"\n{error}")
+
+
+def _end_as_with_ctrl_c() -> None:
+    """Clear up at SIGTERM, and when the terminal is closed, as at Ctrl-C; what is ignored, as by nohup, stays so."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+def _note(error: BaseException | None) -> str | None:
+    """What the road noted on the exception that ended it; Prefect may have raised another one since."""
+    while error is not None:
+        for note in getattr(error, "__notes__", ()):
+            return str(note)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentParser:
@@ -66,6 +107,7 @@ def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentPa
     parser.add_argument(
         "--force", action="append", default=[], metavar="STAGE", help="run a stage though nothing changed; repeatable"
     )
+    parser.add_argument("--plan", action="store_true", help="say what would run and why, and run nothing")
     if whole_road:
         parser.add_argument(
             "--from", dest="from_stage", metavar="STAGE", help="begin at a stage and leave those before it as they lie"
@@ -99,17 +141,6 @@ def _leave_at_once() -> dict[str, int]:
 
     atexit.register(leave)  # the first to be registered is the last to be called
     return status
-
-
-def _server() -> dict[Any, Any]:
-    """Use the server of `make ui` where it runs: a second server on the same database would fight with it."""
-    if os.environ.get("PREFECT_API_URL"):
-        return {}
-    try:
-        with urllib.request.urlopen(f"{LOCAL_SERVER}/health", timeout=0.5):
-            return {PREFECT_API_URL: LOCAL_SERVER}
-    except OSError:
-        return {}
 
 
 def _warm_up() -> None:

@@ -34,6 +34,18 @@ def stage_graph(root: Path) -> tuple["networkx.DiGraph[str]", set[str]]:
         return named, {name.split(":")[-1] for name in repo.status()}
 
 
+def status(root: Path) -> dict[str, Any]:
+    """What DVC finds changed, by stage; as `dvc status` says it."""
+    with _open(root) as repo:
+        return {name.split(":")[-1]: entries for name, entries in repo.status().items()}
+
+
+def is_changed(root: Path, target: str) -> bool:
+    """Whether what a `.dvc` file tracks differs from what it records, or is missing."""
+    with _open(root) as repo:
+        return bool(repo.status(targets=[str(root / target)]))
+
+
 def select(graph: "networkx.DiGraph[str]", *, until: str | None, start: str | None) -> list[str]:
     """Stage names in the order they run: all, those up to `until`, those from `start`, or those between.
 

@@ -4,27 +4,23 @@ python -m flows.lineage                                    # bring everything up
 python -m flows.lineage --preset smoke                     # the same road in two minutes
 python -m flows.lineage --set ppo.kl_coef=0.1              # another value, in a copy; params.yaml stays as it is
 python -m flows.lineage --from reward                      # leave what comes before as it lies
+python -m flows.lineage --plan                             # say what would run and why, run nothing
 python -m flows.lineage --force sft                        # run a stage again though nothing changed
 """
-
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from prefect import flow
 
 from flows.command import trigger
+from flows.forms import Force, FromStage, Overrides, Preset
 from flows.road import travel
 
 
 @flow(name="lineage", description="Raw text to an aligned chat model; DVC decides which stages must run.")
 def lineage(
-    preset: str = "default",
-    overrides: Mapping[str, Any] | None = None,
-    from_stage: str | None = None,
-    force: Sequence[str] = (),
+    preset: Preset = "default", overrides: Overrides = None, from_stage: FromStage = None, force: Force = None
 ) -> dict[str, str]:
     """Bring every stage up to date; for each, what DVC did: Completed, Restored or Cached."""
-    return travel(preset, overrides or {}, until=None, start=from_stage, force=force)
+    return travel(preset, overrides or {}, until=None, start=from_stage, force=force or [])
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class Lineage:
 
     def _create(self) -> str:
         client, experiment = tracking().store.connect()
-        return str(tracking().create_parent(client, experiment, self.tree, self.name, self.command, self.tags))
+        create = tracking().create_parent
+        return str(create(client, experiment, self.tree, self.name, self.command, self.tags, self.root))
 
     def link(self, stage: str, state: str) -> None:
         """Note a stage that DVC did not run; it is shown with the run that made it."""

@@ -10,10 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 GRACE_SECONDS = 10.0
-FLOW_VARIABLE = "GPTLINEAGE_FLOW"
 
 
 def run_streaming(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
@@ -44,20 +41,6 @@ def run_streaming(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], 
         raise
     finally:
         process.stdout.close()
-
-
-def end_orphaned_servers() -> None:
-    """Stop the ephemeral Prefect servers of flows that were killed outright and so could not do it themselves.
-
-    A flow marks what it starts by a variable of the environment. A server whose flow lives is that flow's child.
-    """
-    for process in psutil.process_iter():
-        try:
-            orphaned = process.ppid() == 1 or psutil.Process(process.ppid()).name() == "systemd"
-            if orphaned and {FLOW_VARIABLE, "PREFECT__SERVER_EPHEMERAL"} <= process.environ().keys():
-                process.terminate()
-        except psutil.Error:  # gone, or another user's
-            continue
 
 
 def stop_group(process: subprocess.Popen[str]) -> None:

@@ -1,30 +1,38 @@
 """What every flow of this package does: walk the graph's stages in order, and keep Prefect and MLflow informed."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import get_run_logger
+import networkx
+from prefect import State, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from components.lineage import process_identity
 from components.provenance import flow_command, name_of
+from flows.checks import STAGES, check
 from flows.graph import dvc, select, stage_graph
 from flows.parent_run import Lineage, reconcile
-from flows.processes import end_orphaned_servers
+from flows.results import show_results
 from flows.stage_task import ingest, reproduce
-from flows.workspace import Workspace, open_workspace, refresh
+from flows.workspace import Workspace, refresh
 
 
 class StageFailed(RuntimeError):
     """A stage failed. The stage's last lines are in its task's state and, for the command line, in `last_lines`."""
 
-    def __init__(self, stage: str, last_lines: str) -> None:
-        super().__init__(f"{stage} failed; the same command goes on from its last checkpoint")
+    def __init__(self, stage: str, last_lines: str, outlook: str) -> None:
+        super().__init__(f"{stage} failed; {outlook}")
         self.last_lines = last_lines
+
+
+def road_of(flow: str) -> str | None:
+    """The stage at which a flow ends; None for the whole road."""
+    return flow if flow in STAGES else None
 
 
 def travel(
@@ -33,27 +41,29 @@ def travel(
     """Bring stages up to date in a workspace; for each, what DVC did.
 
     Raises:
-        ParamsError: preset, override or parameter file is wrong.
+        SetupError, ParamsError, ValueError: what was asked for is impossible (`flows.checks.check`).
         StageFailed: a stage failed; the ones after it did not run.
     """
-    workspace = open_workspace(Path.cwd(), preset, overrides)
+    workspace = check(preset, overrides, until=until, start=start, force=force)
     logger = get_run_logger()
     if workspace.is_variant:
         logger.info("overrides are in force: working in %s, params.yaml stays as it is", workspace.root)
     with workspace.exclusive(logger.warning):
         refresh(workspace)
-        outcomes = {"ingest": _outcome("ingest", ingest(workspace, return_state=True))}
+        states: dict[str, State] = {}
+        _pass("ingest", workspace, states, lambda: ingest(workspace, force="ingest" in force, return_state=True))
         _reconcile()  # after ingest, a process of its own: MLflow is being imported meanwhile
         if until == "ingest":
-            return outcomes
+            return _outcomes(states)
         if workspace.is_variant:
             dvc(workspace, "checkout", "--allow-missing", check=False)  # what the overrides do not touch
         graph, stale = stage_graph(workspace.root)
-        unknown = set(force) - set(graph.nodes)
-        if unknown:
-            raise ValueError(f"no stage {', '.join(sorted(unknown))} to force; the stages are {', '.join(graph.nodes)}")
-        parent = _lineage(workspace, preset, overrides, until)
-        return outcomes | _walk(workspace, select(graph, until=until, start=start), stale, set(force), parent)
+        lineage = _lineage(workspace, preset, overrides, until)
+        stages = select(graph, until=until, start=start)
+        with lineage:
+            _walk(workspace, graph, stages, stale, set(force), lineage, states)
+        show_results(workspace, _outcomes(states), lineage.run_id)
+        return _outcomes(states)
 
 
 def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], until: str | None) -> Lineage:
@@ -69,38 +79,64 @@ def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], un
 
 
 def _walk(
-    workspace: Workspace, stages: Sequence[str], stale: set[str], force: set[str], lineage: Lineage
-) -> dict[str, str]:
-    with lineage as parent:
-        outcomes: dict[str, str] = {}
-        anything_ran = False
-        for stage in stages:
-            # Once a stage has run, only DVC knows whether its outputs differ from before.
-            may_run = anything_ran or stage in stale or stage in force
-            state = reproduce(
+    workspace: Workspace,
+    graph: "networkx.DiGraph[str]",
+    stages: Sequence[str],
+    stale: set[str],
+    force: set[str],
+    lineage: Lineage,
+    states: dict[str, State],
+) -> None:
+    anything_ran = False
+    for stage in stages:
+        # Once a stage has run, only DVC knows whether its outputs differ from before.
+        may_run = anything_ran or stage in stale or stage in force
+        upstream = [name for name in graph.predecessors(stage) if name in states] or ["ingest"]
+        after = [states[name] for name in upstream]
+        outcome = _pass(
+            stage,
+            workspace,
+            states,
+            lambda stage=stage, may_run=may_run, after=after: reproduce(  # type: ignore[misc]
                 stage,
                 workspace,
-                parent.start() if may_run else "",
-                stale=anything_ran or stage in stale,
+                lineage.start() if may_run else "",
+                stale=may_run,
                 force=stage in force,
                 return_state=True,
-            )
-            outcomes[stage] = _outcome(stage, state)
-            anything_ran |= outcomes[stage] != "Cached"
-            if outcomes[stage] != "Completed":
-                parent.link(stage, outcomes[stage].lower())
-        return outcomes
+                wait_for=after,  # an edge in Prefect's graph of the run
+            ),
+        )
+        anything_ran |= outcome != "Cached"
+        if outcome != "Completed":
+            lineage.link(stage, outcome.lower())
 
 
-def _outcome(stage: str, state: Any) -> str:
+def _pass(stage: str, workspace: Workspace, states: dict[str, State], run: Any) -> str:
+    """Run a stage's task and keep its state; what DVC did."""
+    try:
+        state: State = run()
+    except BaseException as error:
+        if not isinstance(error, Exception):  # Ctrl-C, SIGTERM, a cancelled flow
+            error.add_note(_outlook(stage, workspace))
+        raise
     if state.is_failed() or state.is_crashed():
-        raise StageFailed(stage, state.message or "")
-    return str(state.result(raise_on_failure=False))
+        raise StageFailed(stage, state.message or "", _outlook(stage, workspace))
+    states[stage] = state
+    return _outcomes(states)[stage]
+
+
+def _outcomes(states: Mapping[str, State]) -> dict[str, str]:
+    return {stage: state.name or "" for stage, state in states.items()}
+
+
+def _outlook(stage: str, workspace: Workspace) -> str:
+    runtime = importlib.import_module("components.stages.runtime")  # MLflow, which only failures wait for
+    return str(runtime.how_it_goes_on(stage, Path(workspace.root)))
 
 
 def _reconcile() -> None:
-    """A flow that was killed outright could not clear up: end its server, tell MLflow and Prefect that it is gone."""
-    end_orphaned_servers()
+    """A flow that was killed outright could not clear up: tell MLflow and Prefect that it is gone."""
     for lost in reconcile():
         with get_client(sync_client=True) as client:
             try:

@@ -11,7 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from flows.graph import dvc, has_remote
+from flows.graph import dvc, has_remote, is_changed
 from flows.processes import run_streaming
 from flows.workspace import Workspace
 
@@ -56,6 +56,14 @@ class StageReader:
             update_progress_artifact(self._artifact, percent)
 
 
+def _done(stage: str, outcome: str, message: str) -> State:
+    """The state of a stage that is up to date; its name says what was done.
+
+    Prefect draws an edge to whichever task returned an object last, so that no two stages may return the same text.
+    """
+    return Completed(name=outcome, message=message, data=f"{stage}: {message}")
+
+
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
 def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool, force: bool) -> State:
     """Have DVC bring one stage up to date; Completed, Restored, Cached or Failed.
@@ -63,7 +71,7 @@ def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool,
     A stage that is known not to be stale is not asked about again.
     """
     if not stale and not force:
-        return Completed(name="Cached", message="unchanged", data="Cached")
+        return _done(stage, "Cached", "unchanged")
     reader = StageReader(stage)
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     command += ["--force"] if force else []
@@ -72,22 +80,26 @@ def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool,
     status = run_streaming(command, cwd=workspace.root, env=environment, on_line=reader)
     if status:
         return Failed(message=f"exit status {status}; last lines:\n" + "\n".join(reader.tail))
-    return Completed(name=reader.outcome, message=f"dvc: {reader.outcome.lower()}", data=reader.outcome)
+    return _done(stage, reader.outcome, f"dvc: {reader.outcome.lower()}")
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
-def ingest(workspace: Workspace) -> State:
+def ingest(workspace: Workspace, *, force: bool) -> State:
     """Make `data/` the version that `data.dvc` names: pulled or checked out by DVC, or built anew from its source."""
     pointer, data = workspace.root / "data.dvc", workspace.root / "data"
-    if pointer.exists() and not data.exists():
-        dvc(workspace, "pull" if has_remote(workspace.root) else "checkout", "data.dvc", check=False)
+    # What a variant has is only ever a copy: it follows the repository's data.dvc.
+    if pointer.exists() and (not data.exists() or (workspace.is_variant and is_changed(workspace.root, "data.dvc"))):
+        command = "pull" if has_remote(workspace.root) else "checkout"
+        dvc(workspace, command, *(["--force"] if workspace.is_variant else []), "data.dvc", check=False)
     reader = StageReader("ingest")
-    command = [sys.executable, "-m", "components.stages.ingest"]
-    status = run_streaming(command, cwd=workspace.root, env=workspace.environment(), on_line=reader)
+    command_line = [sys.executable, "-m", "components.stages.ingest", *(["--force"] if force else [])]
+    status = run_streaming(command_line, cwd=workspace.root, env=workspace.environment(), on_line=reader)
     if status:
         return Failed(message="\n".join(reader.tail))
-    if any(line.startswith("[ingest] unchanged") for line in reader.tail):
-        return Completed(name="Cached", message="unchanged", data="Cached")
-    # Into the cache, so that `dvc checkout`, `dvc push` and variants find it.
-    dvc(workspace, *(("commit", "--force", "data.dvc") if pointer.exists() else ("add", "data")))
-    return Completed(message="built from its source", data="Completed")
+    unchanged = any(line.startswith("[ingest] unchanged") for line in reader.tail)
+    if not unchanged or not pointer.exists():
+        # Into the cache, so that `dvc checkout`, `dvc push` and variants find it.
+        dvc(workspace, *(("commit", "--force", "data.dvc") if pointer.exists() else ("add", "data")))
+    if unchanged:
+        return _done("ingest", "Cached", "unchanged")
+    return _done("ingest", "Completed", "built from its source")

@@ -1,43 +1,41 @@
-"""What a flow prints at its end: what ran, the results, where to look, and replies side by side."""
+"""What a flow prints at its end: what ran, the results with gates, replies, and where to look. Fits 80 columns."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from components.lineage import ARTIFACTS, CANDIDATE, StageRecord, alias_of
-from flows.workspace import open_workspace
+from components.lineage import ARTIFACTS, PARENTS, StageRecord
+from flows.results import evaluation, figures, gates
+from flows.workspace import Workspace, open_workspace
 
-ALIGNED = {"ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
-MODELS = {"pretrain": "base", "sft": "SFT"} | ALIGNED
+MODELS = {"pretrain": "base", "sft": "SFT", "ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
+TALKING = tuple(stage for stage in PARENTS if stage != "reward")
 SHOWN_REPLIES = 5
+WIDTH = 80
 
 
 def print_summary(outcomes: Mapping[str, str], preset: str, overrides: Mapping[str, Any]) -> None:
-    """Print the summary of a finished flow."""
-    console = Console()
-    root = open_workspace(Path.cwd(), preset, overrides).root
-    artifacts = root / ARTIFACTS
+    """Print the summary of a finished flow. Texts of users and models are printed as they are, never as markup."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal or console.width > WIDTH:
+        console.width = WIDTH
+    workspace = open_workspace(Path.cwd(), preset, overrides)
+    artifacts = workspace.root / ARTIFACTS
     console.print(_stages(outcomes, artifacts))
-    if "evaluate" in outcomes:
-        metrics = json.loads((artifacts / "evaluate" / "metrics.json").read_text())
-        console.print(_results(metrics))
-        console.print(_alignment(metrics))
-        console.print(_replies(artifacts / "evaluate" / "replies.jsonl"))
-        console.print(
-            f"Report:      {(artifacts / 'evaluate' / 'report.html').relative_to(Path.cwd())}", highlight=False
-        )
-    console.print("Runs:        make ui        (Prefect and MLflow, on loopback)", highlight=False)
-    alias = alias_of(root)
-    which = "" if alias == CANDIDATE else f" ARGS='--model models:/gpt-ppo@{alias}'"
-    console.print(f"Talk to it:  make chat{which}", highlight=False, soft_wrap=True)
+    metrics = evaluation(artifacts) if "evaluate" in outcomes else None
+    if metrics is not None:
+        console.print(_results(workspace, metrics))
+        _print_replies(console, artifacts / "evaluate" / "replies.jsonl", next(iter(metrics.get("referees", [])), ""))
+    for line in _pointers(workspace, outcomes, metrics is not None):
+        console.print(line, soft_wrap=True)
     for stage in outcomes:
         record = StageRecord.load(stage, artifacts)
         if record is not None and record.tracking != "complete":
-            console.print(f"[yellow]Tracking of {stage} is {record.tracking}[/yellow]")
+            console.print(f"Tracking of {stage} is {record.tracking}", style="yellow", soft_wrap=True)
 
 
 def _stages(outcomes: Mapping[str, str], artifacts: Path) -> Table:
@@ -48,34 +46,54 @@ def _stages(outcomes: Mapping[str, str], artifacts: Path) -> Table:
         if record is not None:
             took = f"{record.duration_seconds:.0f} s"
             memory = f"{record.peak_memory_gib:.2f} GiB"
-            model = f"models:/{record.model_name}/{record.model_version}" if record.model_version else ""
+            model = record.address or ""
         table.add_row(stage, outcome, took, memory, model)
     return table
 
 
-def _results(metrics: Mapping[str, Any]) -> Table:
-    reward = metrics["reward"]
-    ceiling = f" (ceiling {reward['label_ceiling']:.3f})" if "label_ceiling" in reward else ""
-    table = Table("figure", "value", title=f"Results on {metrics['prompts']} held-out prompts, seed {metrics['seed']}")
-    table.add_row("base model, bits per byte", f"{metrics['pretrain']['bits_per_byte']:.3f}")
-    table.add_row("reward model, held-out pair accuracy", f"{reward['pair_accuracy']:.3f}{ceiling}")
+def _results(workspace: Workspace, metrics: Mapping[str, Any]) -> Table:
+    where = f"{metrics['prompts']} held-out prompts, seed {metrics['seed']}"
+    table = Table("figure", "value", title=f"Results on {where}")
+    for words, value in figures(metrics):
+        table.add_row(words, value)
+    table.add_section()
+    for stage, verdict in gates(workspace.tree, metrics).items():
+        table.add_row(f"gate of {stage}", verdict)
     return table
 
 
-def _alignment(metrics: Mapping[str, Any]) -> Table:
-    table = Table("", "wins over SFT", "KL, nats a reply", "loss on plain text", "replies that end", title="Alignment")
-    for name, title in ALIGNED.items():
-        own = metrics[name]
-        wins = f"{own['gold_win_rate']:.1%} [{own['gold_win_rate_low']:.1%}, {own['gold_win_rate_high']:.1%}]"
-        table.add_row(
-            title, wins, f"{own['kl']:.2f}", f"{own['pretrain_loss_increase']:+.2%}", f"{own['ended_share']:.1%}"
-        )
-    return table
+def _print_replies(console: Console, path: Path, referee: str) -> None:
+    """A block a prompt: what the user says, and below it a line a model."""
+    console.print("Replies" + (f", with the {referee} score of each" if referee else ""))
+    for line in path.read_text().splitlines()[:SHOWN_REPLIES]:
+        row = json.loads(line)
+        console.print(f"\nuser      {printable(row['user'])}", style="bold")
+        for model, title in MODELS.items():
+            own = row.get(model)
+            if own is None:
+                continue
+            shown = f"  ({own[referee]:.2f})" if referee in own else ""
+            console.print(f"  {title:8}{printable(own['reply'])}{shown}")
+    console.print()
 
 
-def _replies(path: Path) -> Table:
-    rows = [json.loads(line) for line in path.read_text().splitlines()[:SHOWN_REPLIES]]
-    table = Table("user", *MODELS.values(), title="Replies, with the gold score of each", show_lines=True)
-    for row in rows:
-        table.add_row(row["user"], *(f"{row[model]['reply']} ({row[model]['gold']:.2f})" for model in MODELS))
-    return table
+def printable(text: str) -> str:
+    """A text in one line, without the characters that steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _pointers(workspace: Workspace, outcomes: Mapping[str, str], evaluated: bool) -> Iterator[str]:
+    artifacts = workspace.root / ARTIFACTS
+    if evaluated:
+        yield f"Report:      {(artifacts / 'evaluate' / 'report.html').relative_to(workspace.home)}"
+    yield "Runs:        make ui        (Prefect and MLflow, on loopback)"
+    made = [stage for stage in TALKING if stage in outcomes]
+    records = {stage: StageRecord.load(stage, artifacts) for stage in made}
+    named = {stage: record.address for stage, record in records.items() if record is not None and record.address}
+    best = "ppo" if "ppo" in named else next(reversed(named), None)
+    if best is None:
+        return
+    if best == "ppo" and not workspace.is_variant:
+        yield "Talk to it:  make chat"
+    else:
+        yield f"Talk to it:  make chat ARGS='--model {named[best]}'"

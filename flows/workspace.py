@@ -19,8 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from components import params as parameters
+from components.loopback import spare_loopback
+from components.provenance import flow_command
 
-KEPT_IN_VARIANT = {"dvc.lock", "data.dvc", "params.yaml"}
+POINTER = "data.dvc"
+CODE = ("components", "flows")
+# What git does not know yet and a stage may need; a folder of data is read where it lies, in the repository.
+NEW_FILES = (
+    *CODE,
+    *(f":(glob){pattern}" for pattern in ("*.yaml", "*.toml", "*.lock", "*.dvc", ".dvcignore", ".dvc/*")),
+)
+ASKED = ".lineage/asked.txt"  # in a variant: the command that asked for it last
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Workspace:
     root: Path
     home: Path
     tree: dict[str, Any]
+    asked: str = ""
 
     @property
     def is_variant(self) -> bool:
@@ -38,7 +48,7 @@ class Workspace:
 
     def environment(self, **extra: str) -> dict[str, str]:
         """Variables for a stage's process: shared store and checkpoints, this interpreter first, no telemetry."""
-        return {
+        environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "GPTLINEAGE_ROOT": str(self.home),
@@ -48,6 +58,16 @@ class Workspace:
             "DO_NOT_TRACK": "true",
             **extra,
         }
+        spare_loopback(environment)
+        return environment
+
+    @property
+    def has_own_data(self) -> bool:
+        """Whether this is a variant with another source of data than the repository's."""
+        return (
+            self.is_variant
+            and self.tree["ingest"] != parameters.read_tree(self.home / parameters.PARAMS_FILE)["ingest"]
+        )
 
     @contextlib.contextmanager
     def exclusive(self, say: Callable[[str], None]) -> Iterator[None]:
@@ -85,30 +105,64 @@ def open_workspace(home: Path, preset: str, overrides: Mapping[str, Any]) -> Wor
         return Workspace(home, home, tree)
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
     root = home / ".lineage" / "variants" / f"{preset}-{digest}"
-    return Workspace(root, home, resolved)
+    return Workspace(root, home, resolved, flow_command("lineage", preset, overrides))
 
 
 def refresh(workspace: Workspace) -> None:
-    """Bring a variant up to date with the repository's files; its own results and lock file stay."""
+    """Bring a variant up to date with the repository's code, settings and data; its own results and lock file stay."""
     if not workspace.is_variant:
         return
     home, root = workspace.home, workspace.root
-    listing = ["git", "-C", str(home), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0")
-    for folder in ("components", "flows"):
+    for folder in CODE:
         shutil.rmtree(root / folder, ignore_errors=True)
-    for name in filter(None, names):
-        source, target = home / name, root / name
-        if name.startswith("artifacts/"):  # results of the repository's own
+    for name in _files(home):
+        target = root / name
+        if name == "dvc.lock" and target.exists():
             continue
-        if source.is_file() and not (name in KEPT_IN_VARIANT and target.exists()):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    parameters.write_tree(workspace.tree, root / "params.yaml")
-    if workspace.tree["ingest"] != parameters.read_tree(home / parameters.PARAMS_FILE)["ingest"]:
-        (root / "data.dvc").unlink(missing_ok=True)  # other data: nothing to compare its digest with
-    local = home / ".dvc" / "config.local"
-    settings = local.read_text() if local.exists() else ""
-    settings += f"\n[core]\n    no_scm = true\n[cache]\n    dir = {home / '.dvc' / 'cache'}\n"
-    (root / ".dvc").mkdir(parents=True, exist_ok=True)
-    (root / ".dvc" / "config.local").write_text(settings)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(home / name, target)
+    parameters.write_tree(workspace.tree, root / parameters.PARAMS_FILE)
+    if workspace.has_own_data or not (home / POINTER).exists():
+        (root / POINTER).unlink(missing_ok=True)  # other data: nothing to compare its digest with
+    share_dvc(home, root, no_scm=True)
+    (root / ASKED).parent.mkdir(exist_ok=True)
+    (root / ASKED).write_text(workspace.asked + "\n")
+
+
+def _files(home: Path) -> list[str]:
+    """The files of the repository that a variant is made of: what git tracks, results excepted, and new code."""
+    git = ["git", "-C", str(home), "ls-files", "-z"]
+    listings = (["--cached"], ["--others", "--exclude-standard", "--", *NEW_FILES])
+    found: list[str] = []
+    for arguments in listings:
+        listed = subprocess.run([*git, *arguments], check=False, capture_output=True)
+        if listed.returncode:  # DVC works without git where core.no_scm says so
+            paths = [*home.iterdir(), *(path for folder in (*CODE, ".dvc") for path in (home / folder).rglob("*.*"))]
+            found = [str(path.relative_to(home)) for path in paths if ".dvc/cache" not in str(path)]
+            break
+        found += os.fsdecode(listed.stdout).split("\0")
+    return [
+        name
+        for name in dict.fromkeys(found)
+        if name and not name.startswith(("artifacts/", ".dvc/config.local", ".dvc/tmp")) and (home / name).is_file()
+    ]
+
+
+def share_dvc(home: Path, root: Path, *, no_scm: bool) -> None:
+    """Have DVC in a copy of the repository use its cache, its remotes and the user's own settings for it.
+
+    Locations that the settings give as relative paths are those that the repository means.
+    """
+    from dvc.config import Config, merge  # noqa: PLC0415 (dvc is imported at first use, as in flows.graph)
+
+    local = root / ".dvc" / "config.local"
+    local.unlink(missing_ok=True)
+    config = Config(str(home / ".dvc"))
+    settings: dict[str, Any] = {}
+    for level in ("repo", "local"):
+        merge(settings, config.load_one(level))
+    cache = config["cache"].get("dir") or str(home / ".dvc" / "cache")
+    merge(settings, {"cache": {"dir": cache}, "core": {"no_scm": True} if no_scm else {}})
+    local.parent.mkdir(parents=True, exist_ok=True)
+    with Config(str(root / ".dvc")).edit("local") as copy:
+        merge(copy, settings)

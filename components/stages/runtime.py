@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import gc
 import hashlib
 import json
@@ -15,7 +17,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,12 +74,21 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
     keep_memory()
     _die_with_session()
     signal.signal(signal.SIGTERM, _interrupt)
+    begun = time.time()
     try:
         _run(name, work)
     except USER_ERRORS as error:
         raise SystemExit(f"{name}: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit(f"{name}: stopped; the same command goes on from its last checkpoint") from None
+        raise SystemExit(f"{name}: stopped; {how_it_goes_on(name)}") from None
+    except Exception as error:
+        if not _is_full_disk(error):
+            raise
+        places = _discard(name, begun)
+        raise SystemExit(
+            f"{name}: the disk is full ({places}); what was half-written is removed. With space there, "
+            f"{how_it_goes_on(name)}"
+        ) from None
     _leave()
 
 
@@ -85,14 +96,21 @@ def _run(name: str, work: Callable[[Stage], None]) -> None:
     started = time.monotonic()
     tree = parameters.read_tree()
     params = parameters.check(tree, source=str(parameters.PARAMS_FILE))
-    state = state_root() / f"{name}-{fingerprint(name, tree)}"
-    state.mkdir(parents=True, exist_ok=True)
+    state = state_folder(name, tree)
     if _is_helper():
         with tempfile.TemporaryDirectory() as scratch:
             silent = SilentTracker(name, tree, state=state, artifacts=ARTIFACTS)
             _collect_garbage()
             work(Stage(name, params, Path(scratch), state, Path(scratch), silent))
         return
+    with lease(state):
+        state.mkdir(parents=True, exist_ok=True)
+        _work(name, work, tree, params, state, started)
+
+
+def _work(
+    name: str, work: Callable[[Stage], None], tree: dict[str, Any], params: schema.Params, state: Path, started: float
+) -> None:
     out = ARTIFACTS / name
     out.mkdir(parents=True, exist_ok=True)
     with StageTracker(name, tree, state=state, artifacts=ARTIFACTS) as tracker:
@@ -136,19 +154,82 @@ def state_root() -> Path:
     return Path(os.environ.get(STATE_ROOT_VARIABLE, ".lineage/state"))
 
 
-def fingerprint(name: str, tree: dict[str, Any]) -> str:
+def state_folder(name: str, tree: dict[str, Any], root: Path = Path()) -> Path:
+    """Where the stage keeps what a resumed run of the same work needs; root: the repository, or a copy of it."""
+    return state_root() / f"{name}-{fingerprint(name, tree, root)}"
+
+
+@contextlib.contextmanager
+def lease(state: Path) -> Iterator[None]:
+    """Hold a state folder, which copies of the repository share; a second stage says whom it waits for, and waits.
+
+    The kernel ends the lease with the process. Afterwards the folder may be gone: the work is then done from the start.
+    """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    path = state.with_name(state.name + ".lock")
+    file = path.open("a+")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        logger.warning("%s is at the same work; waiting for it to finish", file.read().strip() or "another process")
+        fcntl.lockf(file, fcntl.LOCK_EX)
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()} in {Path.cwd()}")
+    file.flush()
+    try:
+        yield
+    finally:
+        file.close()
+
+
+def how_it_goes_on(name: str, root: Path = Path()) -> str:
+    """What the same command does after this stage was cut short: only a checkpoint of the same work is gone on from."""
+    with contextlib.suppress(OSError, KeyError, parameters.ParamsError):  # no such work any more
+        state = state_folder(name, parameters.read_tree(root / parameters.PARAMS_FILE), root)
+        if any(not path.name.endswith(".partial") for path in state.glob("step-*")):
+            return "the same command goes on from its last checkpoint"
+    return f"the same command does {name} again from its start"
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """Whether there was no space to write; safetensors says so in words alone."""
+    if error is None:
+        return False
+    number = getattr(error, "errno", None)
+    full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+    return full or _is_full_disk(error.__cause__ or error.__context__)
+
+
+def _discard(name: str, begun: float) -> str:
+    """Remove what this process wrote and left unfinished; the places it wrote to, with the space left there.
+
+    begun: seconds since the epoch.
+    """
+    out, state = ARTIFACTS / name, state_folder(name, parameters.read_tree())
+    for path in [*state.glob("*.partial"), *out.glob("*.partial")]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in [path for path in out.rglob("*") if path.is_file() and path.stat().st_mtime >= begun]:
+        path.unlink()
+    places = [place for place in (out, state) if place.exists()]
+    return ", ".join(f"{place.resolve()}: {shutil.disk_usage(place).free / 2**20:.0f} MiB free" for place in places)
+
+
+def fingerprint(name: str, tree: dict[str, Any], root: Path = Path()) -> str:
     """Identity of a stage's work: its code, inputs and parameters as `dvc.yaml` declares them.
 
     A checkpoint is only ever resumed under the identity it was written under.
     """
-    declared = yaml.safe_load(GRAPH.read_text())["stages"][name]
+    declared = yaml.safe_load((root / GRAPH).read_text())["stages"][name]
     leaves = dict(flatten(tree, separator="."))
     wanted = declared.get("params", [])
     parts: list[Any] = [
         {key: value for key, value in leaves.items() if any(key == w or key.startswith(w + ".") for w in wanted)}
     ]
     for dep in map(Path, declared["deps"]):
-        parts.append((str(dep), folder_md5(dep) if dep.is_dir() else file_md5(dep)))
+        found = root / dep
+        parts.append((str(dep), folder_md5(found) if found.is_dir() else file_md5(found)))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ OBSERVERS = {
     "components/mlflow_store.py",
     "components/store_location.py",
     "components/lineage.py",
+    "components/loopback.py",
     "components/lineage_run.py",
     "components/provenance.py",
     "components/headlines.py",

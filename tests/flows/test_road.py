@@ -176,8 +176,8 @@ def test_an_override_reruns_what_it_touches_and_leaves_the_repository_alone(repo
     did = outcomes(output)
     assert client(repository).get_model_version_by_alias("gpt-ppo", "candidate").version == candidate
     (variant,) = (repository.root / ".lineage/variants").iterdir()
-    assert f"models:/gpt-ppo@candidate-{variant.name}" in output
-    assert client(repository).get_model_version_by_alias("gpt-ppo", f"candidate-{variant.name}").version != candidate
+    own = client(repository).get_model_version_by_alias("gpt-ppo", f"candidate-{variant.name}").version
+    assert own != candidate and f"make chat ARGS='--model models:/gpt-ppo/{own}'" in output
     touched = set(STAGES[STAGES.index("sft") :])
     assert {stage for stage, outcome in did.items() if outcome == "Completed"} == touched
     assert did["ingest"] == did["prepare"] == did["pretrain"] == "Cached"

@@ -1,0 +1,107 @@
+"""What a flow would do and why, as DVC sees it; nothing runs and no server is started."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import networkx
+import yaml
+
+from flows.graph import select, stage_graph, status
+from flows.workspace import Workspace, refresh
+
+
+def print_plan(workspace: Workspace, *, until: str | None, start: str | None, force: Sequence[str]) -> None:
+    """Print a line a stage: whether it would run, and what has changed."""
+    if workspace.is_variant and not workspace.root.exists():
+        print(f"A new copy of the repository: {workspace.root.relative_to(workspace.home)}")
+    with workspace.exclusive(print):
+        refresh(workspace)
+        print(f"  {'ingest':10}{_ingest(workspace, force)}")
+        if until == "ingest":
+            return
+        graph, _ = stage_graph(workspace.root)
+        stages = select(graph, until=until, start=start)
+        why = reasons(graph, stages, status(workspace.root), force, _values(workspace))
+        for stage in stages:
+            print(f"  {stage:10}{'; '.join(why[stage]) if why[stage] else 'nothing to do'}")
+
+
+def _ingest(workspace: Workspace, force: Sequence[str]) -> str:
+    if "ingest" in force:
+        return "builds data/: --force"
+    data = workspace.root if workspace.has_own_data else workspace.home
+    return "checks data/ against its source" if (data / "data").exists() else "brings data/, which is missing"
+
+
+def reasons(
+    graph: "networkx.DiGraph[str]",
+    stages: Sequence[str],
+    changed: Mapping[str, Any],
+    force: Sequence[str],
+    values: Mapping[str, tuple[Any, Any]],
+) -> dict[str, list[str]]:
+    """For each stage, in order, why it would run; none is a stage with nothing to do.
+
+    What is missing and made by a stage with nothing to do is no reason: it comes from the cache.
+
+    Args:
+        graph: edges from a stage to those that use its outputs.
+        stages: names, those that come first first.
+        changed: what `dvc status` says.
+        force: stages that run in any case.
+        values: parameters by name, before and now.
+    """
+    why: dict[str, list[str]] = {}
+    for stage in stages:
+        own = ["runs: --force"] if stage in force else []
+        own += [f"runs: {reason}" for reason in _changes(changed.get(stage, ()), values)]
+        after = [name for name in graph.predecessors(stage) if why.get(name)]
+        why[stage] = own or ([f"runs if its inputs change: {', '.join(sorted(after))}"] if after else [])
+    return why
+
+
+def _changes(entries: Any, values: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    for entry in entries:
+        if isinstance(entry, str):  # "always changed" and the like
+            yield entry
+            continue
+        for kind, files in entry.items():
+            for path, what in files.items() if isinstance(files, Mapping) else ():
+                if isinstance(what, Mapping):  # parameters
+                    for name, change in what.items():
+                        yield from _parameter(name, change, values)
+                elif what != "deleted" or not path.startswith(("artifacts/", "data")):
+                    yield f"{path} is {what}" if kind == "changed deps" else f"its output {path} is {what}"
+
+
+def _parameter(name: str, change: str, values: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """DVC names a section where one of its values has changed."""
+    within = {key: pair for key, pair in sorted(values.items()) if key == name or key.startswith(name + ".")}
+    yield from (f"{key} was {before}, is {now}" for key, (before, now) in within.items())
+    if not within:
+        yield f"{name} is {change}"
+
+
+def _values(workspace: Workspace) -> dict[str, tuple[Any, Any]]:
+    """Parameters that DVC's lock file knows, by name: as they were, as they are."""
+    lock = workspace.root / "dvc.lock"
+    recorded = yaml.safe_load(lock.read_text()) if lock.exists() else {}
+    found: dict[str, tuple[Any, Any]] = {}
+    for stage in (recorded or {}).get("stages", {}).values():
+        for name, before in stage.get("params", {}).get("params.yaml", {}).items():
+            found |= dict(_differences(name, before, _look_up(workspace.tree, name)))
+    return found
+
+
+def _look_up(tree: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _differences(name: str, before: Any, now: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in before.keys() | now.keys():
+            yield from _differences(f"{name}.{key}", before.get(key), now.get(key))
+    elif before != now:
+        yield name, (before, now)

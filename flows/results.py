@@ -1,0 +1,90 @@
+"""The result of a flow, in a few rows: for the terminal, and for Prefect as an artifact with links to the rest."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.settings import get_current_settings
+
+from components import params as parameters
+from components.gates import verdicts
+from components.headlines import headline_figures
+from components.lineage import ARTIFACTS, StageRecord
+from flows.parent_run import tracked, tracking
+from flows.server import HOST, addresses
+from flows.workspace import Workspace
+
+SHARES = ("win_rate", "share", "increase", "share_of_ceiling", "accuracy")
+
+
+def evaluation(artifacts: Path) -> dict[str, Any] | None:
+    """The figures of `evaluate`, or None where it has not run."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((artifacts / "evaluate" / "metrics.json").read_text()))
+    return None
+
+
+def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a headline figure is, and its value with the bounds of its interval where it has them."""
+    for headline, value in headline_figures(metrics).items():
+        section, _, name = headline.figure.partition(".")
+        own = metrics.get(section, {})
+        low, high = own.get(f"{name}_low"), own.get(f"{name}_high")
+        between = f" [{_spelled(name, low)}, {_spelled(name, high)}]" if low is not None and high is not None else ""
+        yield headline.words, _spelled(name, value) + between
+
+
+def _spelled(name: str, value: float) -> str:
+    return f"{value:.1%}" if name.endswith(SHARES) else f"{value:.3f}"
+
+
+def gates(tree: dict[str, Any], metrics: Mapping[str, Any]) -> dict[str, str]:
+    """For each stage with a gate, `passed` or what does not hold."""
+    bounds = parameters.check(tree, source="the parameters in force").gates
+    return {stage: str(verdict) for stage, verdict in verdicts(bounds, metrics).items()}
+
+
+def show_results(workspace: Workspace, outcomes: Mapping[str, str], run_id: str | None) -> None:
+    """Leave an artifact in Prefect with what the flow came to and where the rest is; a failure is told, no more."""
+    try:
+        create_markdown_artifact(_markdown(workspace, outcomes, run_id), key="results", description="What it came to")
+    except Exception as error:  # whatever Prefect raises, the results are there
+        get_run_logger().warning("the results could not be shown in Prefect: %s", error)
+
+
+def _markdown(workspace: Workspace, outcomes: Mapping[str, str], run_id: str | None) -> str:
+    artifacts = workspace.root / ARTIFACTS
+    lines = _table(("stage", "this time", "model"), ((s, o, _address(s, artifacts)) for s, o in outcomes.items()))
+    metrics = evaluation(artifacts) if "evaluate" in outcomes else None
+    if metrics is not None:
+        lines += ["", *_table(("figure", "value"), figures(metrics))]
+        lines += ["", *_table(("gate", "verdict"), gates(workspace.tree, metrics).items())]
+        lines += ["", f"Report: `{artifacts / 'evaluate' / 'report.html'}`"]
+    page = mlflow_page(run_id)
+    lines += ["", f"[This lineage in MLflow]({page}) (while `make ui` runs)"] if page else []
+    return "\n".join(lines)
+
+
+def _address(stage: str, artifacts: Path) -> str:
+    record = StageRecord.load(stage, artifacts)
+    return (record.address if record else None) or ""
+
+
+def _table(head: tuple[str, ...], rows: Any) -> list[str]:
+    cells = [head, ("---",) * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in cells]
+
+
+def mlflow_page(run_id: str | None) -> str | None:
+    """The address of a run's page on the server of `make ui`, whether that runs now or not."""
+    if not run_id:
+        return None
+    connection = tracked("find the lineage's page", lambda: tracking().store.connect())
+    if connection is None:
+        return None
+    base = addresses(get_current_settings().home).get("MLflow", f"http://{HOST}:5000")
+    return f"{base}/#/experiments/{connection[1]}/runs/{run_id}"
