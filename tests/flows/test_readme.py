@@ -32,6 +32,11 @@ NOT_RUN = {
     ". .venv/bin/activate": "a shell's own; `make setup` makes the environment",
     "pip install": "fetches optional packages; pyproject.toml names them",
 }
+# Of the kinds below, but done within seconds.
+QUICK = (
+    "make help", "python -m flows.ingest && ", "python -m flows.lineage --plan", "python -m flows.variants",
+    "python -m flows.doctor",
+)  # fmt: skip
 PARSED = {
     "make ": "runs for minutes, makes an environment or opens servers: what make would start is parsed",
     "python -m flows.": "runs for minutes (test_road.py and test_smoke.py do): arguments and values are parsed",
@@ -65,7 +70,7 @@ IN_TEXT = [[line] for line in COMMANDS if not any(line in block for block in BLO
 
 def treatment(command):
     """`parsed`, `not run` or `run`, by the first rule that fits."""
-    if command.startswith(("python -m flows.ingest && ", "make help")):
+    if command.startswith(QUICK):
         return "run"
     for rules, name in ((PARSED, "parsed"), (NOT_RUN, "not run")):
         if command.startswith(tuple(rules)):
@@ -223,6 +228,6 @@ def test_every_command_has_a_rule_and_every_rule_a_command():
     for rule in NOT_RUN:
         assert rule in README, f"README has no {rule} any more"
     known = ("dvc ", "mlflow models serve", "curl ", "python -c ", "python -m components.", "prefect ", "export ",
-             "python -m flows.ingest && ", "make help")  # fmt: skip
+             *QUICK)  # fmt: skip
     unknown = [c for c in COMMANDS if treatment(c) == "run" and not c.startswith(known)]
     assert not unknown, f"README has commands that no rule of this file knows: {unknown}"
