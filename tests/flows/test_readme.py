@@ -65,7 +65,8 @@ IN_TEXT = [[line] for line in COMMANDS if not any(line in block for block in BLO
 
 def treatment(command):
     """`parsed`, `not run` or `run`, by the first rule that fits."""
-    if command.startswith(("python -m flows.ingest && ", "make help")):
+    quick = ("python -m flows.ingest && ", "python -m flows.variants", "python -m flows.doctor", "make help")
+    if command.startswith(quick) or command.endswith("--plan"):
         return "run"
     for rules, name in ((PARSED, "parsed"), (NOT_RUN, "not run")):
         if command.startswith(tuple(rules)):
