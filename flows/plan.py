@@ -1,5 +1,6 @@
 """What a flow would do and why, as DVC sees it; nothing runs and no server is started."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,10 @@ import yaml
 
 from flows.graph import select, stage_graph, status
 from flows.workspace import Workspace, refresh
+
+WIDTH = 80
+SHOWN = 3  # files that are named
+LONGEST = 40  # characters of a value that is shown
 
 
 def print_plan(workspace: Workspace, *, until: str | None, start: str | None, force: Sequence[str]) -> None:
@@ -23,7 +28,8 @@ def print_plan(workspace: Workspace, *, until: str | None, start: str | None, fo
         stages = select(graph, until=until, start=start)
         why = reasons(graph, stages, status(workspace.root), force, _values(workspace))
         for stage in stages:
-            print(f"  {stage:10}{'; '.join(why[stage]) if why[stage] else 'nothing to do'}")
+            words = "; ".join(why[stage]) or "nothing to do"
+            print(textwrap.fill(words, WIDTH, initial_indent=f"  {stage:10}", subsequent_indent=" " * 12))
 
 
 def _ingest(workspace: Workspace, force: Sequence[str]) -> str:
@@ -53,31 +59,48 @@ def reasons(
     """
     why: dict[str, list[str]] = {}
     for stage in stages:
-        own = ["runs: --force"] if stage in force else []
-        own += [f"runs: {reason}" for reason in _changes(changed.get(stage, ()), values)]
+        own = ["--force"] if stage in force else []
+        own += _changes(changed.get(stage, ()), values)
+        if own:
+            own[0] = f"runs: {own[0]}"
         after = [name for name in graph.predecessors(stage) if why.get(name)]
         why[stage] = own or ([f"runs if its inputs change: {', '.join(sorted(after))}"] if after else [])
     return why
 
 
-def _changes(entries: Any, values: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+def _changes(entries: Any, values: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    found: list[str] = []
+    code, outputs = [], []
     for entry in entries:
         if isinstance(entry, str):  # "always changed" and the like
-            yield entry
+            found.append(entry)
             continue
         for kind, files in entry.items():
             for path, what in files.items() if isinstance(files, Mapping) else ():
                 if isinstance(what, Mapping):  # parameters
                     for name, change in what.items():
-                        yield from _parameter(name, change, values)
+                        found += _parameter(name, change, values)
+                elif kind == "changed outs":
+                    outputs += [path] if what != "deleted" else []
+                elif path.startswith("components/"):
+                    code.append(path)
                 elif what != "deleted" or not path.startswith(("artifacts/", "data")):
-                    yield f"{path} is {what}" if kind == "changed deps" else f"its output {path} is {what}"
+                    found.append(f"{path} is {what}")
+    found += [f"other code: {_listed(code)}"] if code else []
+    return found + ([f"outputs are changed or not in the cache: {_listed(outputs)}"] if outputs else [])
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + more
 
 
 def _parameter(name: str, change: str, values: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
     """DVC names a section where one of its values has changed."""
     within = {key: pair for key, pair in sorted(values.items()) if key == name or key.startswith(name + ".")}
-    yield from (f"{key} was {before}, is {now}" for key, (before, now) in within.items())
+    for key, (before, now) in within.items():
+        short = max(len(str(before)), len(str(now))) <= LONGEST
+        yield f"{key} was {before}, is {now}" if short else f"{key} is another"
     if not within:
         yield f"{name} is {change}"
 

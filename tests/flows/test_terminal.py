@@ -74,16 +74,20 @@ def test_the_command_to_talk_names_what_was_made(finished, capsys):
 
 def test_a_plan_says_what_runs_and_why():
     graph = networkx.DiGraph([("prepare", "pretrain"), ("pretrain", "sft"), ("sft", "ppo"), ("prepare", "sft")])
+    code = [f"components/{name}.py" for name in "abcde"]
     changed = {
         "pretrain": [{"changed outs": {"artifacts/pretrain/model": "deleted"}}],  # comes from the cache
-        "sft": [{"changed deps": {"params.yaml": {"sft": "modified"}, "components/stages/sft.py": "modified"}}],
+        "sft": [{"changed deps": {"params.yaml": {"sft": "modified"}, **dict.fromkeys(code, "modified")}}],
     }
     values = {"sft.max_steps": (4, 5), "sft.optimizer.name": ("adamw", "muon"), "ppo.kl_coef": (1, 2)}
     why = reasons(graph, ["prepare", "pretrain", "sft", "ppo"], changed, ["prepare"], values)
     assert why["prepare"] == ["runs: --force"]
     assert why["pretrain"] == ["runs if its inputs change: prepare"]
-    assert why["sft"] == ["runs: sft.max_steps was 4, is 5", "runs: sft.optimizer.name was adamw, is muon",
-                          "runs: components/stages/sft.py is modified"]  # fmt: skip
+    assert why["sft"] == [
+        "runs: sft.max_steps was 4, is 5",
+        "sft.optimizer.name was adamw, is muon",
+        "other code: components/a.py, components/b.py, components/c.py and 2 more",
+    ]
     assert why["ppo"] == ["runs if its inputs change: sft"]
     assert reasons(graph, ["pretrain"], {"pretrain": changed["pretrain"]}, [], {}) == {"pretrain": []}
 
