@@ -1,9 +1,10 @@
-"""The gates' bounds separate: whole lineages pass them, and what had no signal does not (docs/results).
+"""The gates' bounds hold for every whole lineage that was measured (docs/results), and not for one that learnt nothing.
 
-The figures are those that `python -m flows.study seeds` and `python -m flows.study controls` measured.
+The figures are those of `python -m flows.study seeds`.
 """
 
 import json
+from copy import deepcopy
 
 import pytest
 
@@ -12,23 +13,37 @@ from components.params import load
 from tests.contracts.imports import ROOT
 
 GATES = load(ROOT / "params.yaml").gates
-HEALTHY, CONTROLS = (json.loads((ROOT / f"docs/results/{name}.json").read_text()) for name in ("seeds", "controls"))
+LINEAGES = json.loads((ROOT / "docs/results/seeds.json").read_text())
 STAGES = tuple(vars(GATES))
-# The lineage that lacks a stage's signal: its labels are noise, or nothing it has learnt.
-WITHOUT_SIGNAL = {
-    "pretrain": "no update",
-    "sft": "no update",
-    **dict.fromkeys(("reward", "ppo", "dpo", "feedme"), "random labels"),
-}
+
+
+def without_signal(figures, stage):
+    """The same figures where a stage learnt nothing: what a model is then worth needs no run.
+
+    A pretrained model guesses uniformly among 256 bytes, 8 bits each; one that was not tuned has the untuned one's loss;
+    a scorer of noise orders half of the pairs; a policy that did not move, or at random, wins half of its prompts.
+    """
+    found = deepcopy(figures)
+    chance = {
+        "pretrain": {"bits_per_byte": 8.0},
+        "sft": {"validation_loss_ratio": 1.0},
+        "reward": {
+            "pair_accuracy": 0.5,
+            "pair_accuracy_low": 0.5,
+            "share_of_ceiling": 0.5 / figures["reward"]["label_ceiling"],
+        },
+    }
+    found[stage] |= chance.get(stage, {"gold_win_rate": 0.5, "gold_win_rate_low": 0.5})
+    return found
 
 
 def test_three_whole_lineages_were_measured_on_the_test_split():
-    assert len({row["seed"] for row in HEALTHY}) >= 3
-    assert {row["figures"]["split"] for row in HEALTHY} == {"test"}
-    assert len({row["figures"]["precision"] for row in HEALTHY}) == 1
+    assert len({row["seed"] for row in LINEAGES}) >= 3
+    assert {row["figures"]["split"] for row in LINEAGES} == {"test"}
+    assert len({row["figures"]["precision"] for row in LINEAGES}) == 1
 
 
-@pytest.mark.parametrize("row", HEALTHY, ids=lambda row: f"seed {row['seed']}")
+@pytest.mark.parametrize("row", LINEAGES, ids=lambda row: f"seed {row['seed']}")
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_whole_lineage_passes(stage, row):
     found = verdicts(GATES, row["figures"])[stage]
@@ -36,15 +51,6 @@ def test_every_whole_lineage_passes(stage, row):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_had_no_signal_does_not(stage):
-    lost = [row for row in CONTROLS if row["variant"] == WITHOUT_SIGNAL[stage]]
-    assert lost
-    for row in lost:
-        assert not verdicts(GATES, row["figures"])[stage].passed
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_what_was_never_updated_does_not(stage):
-    for row in CONTROLS:
-        if row["variant"] == "no update":
-            assert not verdicts(GATES, row["figures"])[stage].passed
+def test_a_stage_that_learnt_nothing_does_not(stage):
+    for row in LINEAGES:
+        assert not verdicts(GATES, without_signal(row["figures"], stage))[stage].passed
