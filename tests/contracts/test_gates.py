@@ -20,7 +20,7 @@ STAGES = tuple(vars(GATES))
 def without_signal(figures, stage):
     """The same figures where a stage learnt nothing: what a model is then worth needs no run.
 
-    A pretrained model guesses uniformly among 256 bytes, 8 bits each; one that was not tuned has the untuned one's loss;
+    A pretrained model guesses uniformly among 256 bytes, 8 bits each; one that was not tuned keeps its loss;
     a scorer of noise orders half of the pairs; a policy that did not move, or at random, wins half of its prompts.
     """
     found = deepcopy(figures)
