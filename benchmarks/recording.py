@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components import params as parameters
+from components.models.precision import resolve, training_device
 from components.stages.runtime import Stage, keep_memory, quiet_libraries
 from components.tracking import SilentTracker
 
@@ -28,6 +29,9 @@ def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Stage:
     keep_memory()
     quiet_libraries()
     tree = parameters.override(parameters.read_tree(ROOT / "params.yaml"), dict(overrides))
+    # There is no lineage whose precision a stage could go on with.
+    compute = tree["compute"]
+    compute["precision"] = resolve(compute["precision"], training_device(compute["accelerator"]))
     params = parameters.check(tree, source="benchmark")
     state, out = folder / "state" / name, folder / "artifacts" / name
     shutil.rmtree(state, ignore_errors=True)
