@@ -21,6 +21,7 @@ from components.lineage import (
 )
 from components.pages import lineage_page
 from components.provenance import differences, version_tags
+from components.views import run_page
 
 logger = logging.getLogger(__name__)
 JUDGE, PASSED = "evaluate", "passed"
@@ -56,12 +57,13 @@ def link_skipped(client: Any, experiment: str, parent_id: str, stage: str, state
         return
     source = record.run_id or "untracked"
     store.link(client, parent_id, stage, source, state, record.address)
+    maker = f"[run {source}]({run_page('', experiment, source)})"
     tags = {
         "mlflow.parentRunId": parent_id,
         "stage": stage,
         "kind": state,
         "source_run_id": source,
-        **store.note(f"{state} by DVC. Made by [run {source}](#/experiments/{experiment}/runs/{source})."),
+        **store.note(f"{state} by DVC. Made by {maker}."),
     }
     child = client.create_run(experiment, run_name=f"{stage} ({state})", tags=tags)
     store.log_now(client, child.info.run_id, read_metrics(stage, artifacts))
@@ -88,10 +90,14 @@ def conclude(
     figures = headline_figures(evaluation)
     verdicts = {stage: gate["verdict"] for stage, gate in gates.items()} if evaluated else {}
     passed = {f"gate/{stage}": float(verdict == PASSED) for stage, verdict in verdicts.items()}
-    store.log_now(client, parent_id, {line.metric: value for line, value in figures.items()} | passed)
+    rounded = {line.metric: float(f"{value:.4g}") for line, value in figures.items()}  # evaluate's own run has them all
+    store.log_now(client, parent_id, rounded | passed)
     stages = {stage: (state, tags.get(f"stage.{stage}.model", "")) for stage, state in states.items()}
     page = lineage_page(tags, figures, verdicts, differences(tree), stages)
     about = {f"gate.{stage}": verdict for stage, verdict in verdicts.items()} | store.note(page)
+    if verdicts:
+        closed = ", ".join(stage for stage, verdict in verdicts.items() if verdict != PASSED)
+        about["gates"] = f"closed: {closed}" if closed else "all passed"
     about |= {key: str(evaluation[key]) for key in ("precision", "split") if key in evaluation}
     store.set_tags(client, parent_id, about)
     if evaluated:
@@ -106,7 +112,9 @@ def _attach(client: Any, run_id: str, paths: Iterable[Path]) -> None:
             client.log_artifact(run_id, str(path))
 
 
-def point_aliases(client: Any, artifacts: Path, alias: str, *, judged_again: bool) -> None:
+def point_aliases(
+    client: Any, artifacts: Path, alias: str, *, judged_again: bool, stages: Iterable[str] = tuple(PARENTS)
+) -> None:
     """Have an alias point at the models that lie in a workspace, whoever made or restored them.
 
     Where an older state came back, `champion` of the repository comes back too, if `evaluate` found the gate open then.
@@ -116,9 +124,10 @@ def point_aliases(client: Any, artifacts: Path, alias: str, *, judged_again: boo
         artifacts: the workspace's.
         alias: `candidate`, or a variant's own.
         judged_again: whether `evaluate`'s record came back too, so that its verdicts count where no model did.
+        stages: of a variant, those that are up to date; what else lies there is the repository's.
     """
     judge = StageRecord.load(JUDGE, artifacts)
-    for stage in PARENTS:
+    for stage in stages:
         version = store.recorded_version(client, stage, artifacts)
         if version is None:
             continue

@@ -27,13 +27,12 @@ from components.metric_buffer import Point
 from components.provenance import resolved, stage_params, uncommitted
 from components.serving_input import Options
 from components.store_location import StoreError, tracking_uri
+from components.views import missing_tags
 
 __all__ = ["StoreError", "tracking_uri"]
 logger = logging.getLogger(__name__)
 
 EXPERIMENT = "gptlineage"
-# Its page then opens on the list of runs: without it MLflow guesses, and asks.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
 TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _CONNECTING = threading.Lock()  # a flow connects ahead in a thread; two would make a new database at once
 VALUE_LIMIT = 5000  # characters of a parameter that MLflow accepts, with room to spare
@@ -71,10 +70,9 @@ def connect() -> tuple[MlflowClient, str]:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             location = store_location.artifacts_of(database) if database else None
-            return client, client.create_experiment(EXPERIMENT, artifact_location=location, tags=KIND)
-        if not KIND.keys() <= experiment.tags.keys():
-            for name, value in KIND.items():
-                client.set_experiment_tag(experiment.experiment_id, name, value)
+            return client, client.create_experiment(EXPERIMENT, artifact_location=location, tags=missing_tags({}))
+        for name, value in missing_tags(experiment.tags).items():
+            client.set_experiment_tag(experiment.experiment_id, name, value)
         return client, experiment.experiment_id
 
 

@@ -18,6 +18,7 @@ from components.lineage import (
     CANDIDATE,
     CHAMPION,
     EXPERIMENT_VARIABLE,
+    PARENTS,
     STAGES,
     StageRecord,
     Verdict,
@@ -180,7 +181,8 @@ class StageTracker:
         for above in sorted(ancestors(self.stage), key=STAGES.index):
             if f"stage.{above}.state" not in linked:
                 link_skipped(self._client, experiment, parent_id, above, "cached", self.artifacts)
-        point_aliases(self._client, self.artifacts, alias_of(), judged_again=False)
+        stages = tuple(PARENTS) if alias_of() == CANDIDATE else [s for s in ancestors(self.stage) if s in PARENTS]
+        point_aliases(self._client, self.artifacts, alias_of(), judged_again=False, stages=stages)
         return parent_id
 
     def _finish(self, status: str) -> None:

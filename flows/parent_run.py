@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
-from components.lineage import ARTIFACTS, StageRecord, alias_of
+from components.lineage import ARTIFACTS, CANDIDATE, PARENTS, StageRecord, alias_of
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -101,4 +101,6 @@ class Lineage:
     def _point(self) -> None:
         client, _ = tracking().store.connect()
         came_back = self.skipped.get("evaluate") == "restored"
-        tracking().point_aliases(client, self.artifacts, alias_of(self.root), judged_again=came_back)
+        alias = alias_of(self.root)
+        stages = [stage for stage in PARENTS if alias == CANDIDATE or stage in self.skipped]
+        tracking().point_aliases(client, self.artifacts, alias, judged_again=came_back, stages=stages)

@@ -14,6 +14,7 @@ from components import params as parameters
 from components.gates import verdicts
 from components.headlines import headline_figures
 from components.lineage import ARTIFACTS, StageRecord
+from components.views import run_page
 from flows.parent_run import tracked, tracking
 from flows.server import HOST, addresses
 from flows.workspace import Workspace
@@ -87,4 +88,4 @@ def mlflow_page(run_id: str | None) -> str | None:
     if connection is None:
         return None
     base = addresses(get_current_settings().home).get("MLflow", f"http://{HOST}:5000")
-    return f"{base}/#/experiments/{connection[1]}/runs/{run_id}"
+    return run_page(base, connection[1], run_id)

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from components.loopback import spare_loopback
 from components.store_location import StoreError, ready
+from components.views import lineages_page
+from flows.parent_run import tracked, tracking
 from flows.server import ADDRESSES, HOST
 
 START_SECONDS = 90
@@ -112,8 +114,8 @@ def _serve(served: Mapping[str, Page], root: Path) -> None:
         for name, page in served.items():
             if not wait_until_up(page.address, running[name]):
                 sys.exit(f"{name} did not start; see {logs / f'{name.lower()}.log'}")
-        for name, page in served.items():
-            print(f"{name:8} {page.address}", flush=True)
+        print(f"Prefect  {served['Prefect'].address}", flush=True)
+        print(f"MLflow   {_lineages(served['MLflow'].address)}", flush=True)
         note.parent.mkdir(exist_ok=True)
         stack.callback(note.unlink, missing_ok=True)
         note.write_text(json.dumps({name: page.address for name, page in served.items()}) + "\n")
@@ -122,6 +124,12 @@ def _serve(served: Mapping[str, Page], root: Path) -> None:
             time.sleep(0.5)
         ended = ", ".join(name for name, process in running.items() if process.poll() is not None)
         sys.exit(f"the server of {ended} ended by itself; see {logs}")
+
+
+def _lineages(address: str) -> str:
+    """The page of all lineages on MLflow's server, or its first page where no store can be had."""
+    connection = tracked("find the list of lineages", lambda: tracking().store.connect())
+    return lineages_page(address, connection[1]) if connection else address
 
 
 @contextlib.contextmanager

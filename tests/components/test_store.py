@@ -197,6 +197,18 @@ def test_a_variant_has_an_alias_of_its_own_and_moves_neither_candidate_nor_champ
     assert (pointed("candidate"), pointed("candidate-smoke-1a2b"), pointed("champion")) == ("1", "2", None)
 
 
+def test_a_variant_that_ends_early_gives_its_alias_to_no_model_it_has_not_reached(tmp_path, work, monkeypatch):
+    register(work(tmp_path), monkeypatch)
+    variant = work(tmp_path / ".lineage/variants/early", root=tmp_path)
+    shutil.copytree(tmp_path / "artifacts", variant / "artifacts")  # what DVC restores there is the repository's
+    with lineage(variant) as parent:
+        parent.link("prepare", "cached")
+    assert pointed("candidate-early") is None
+    with lineage(variant) as parent:
+        parent.link("sft", "cached")
+    assert pointed("candidate-early") == "1"
+
+
 def test_an_experiment_of_dvc_moves_neither_candidate_nor_champion(tmp_path, work, monkeypatch):
     register(work(tmp_path), monkeypatch)
     monkeypatch.setenv("DVC_EXP_NAME", "odd name")
@@ -319,12 +331,16 @@ def test_the_lineage_shows_headlines_verdicts_and_what_was_asked_for(tmp_path, w
     }  # fmt: skip
     assert run.data.tags["precision"] == "bf16-mixed"
     assert run.data.tags["gate.sft"] == "ended_share 0.2 is below 0.8"
+    assert run.data.tags["gates"] == "closed: sft"
     assert run.data.tags["mlflow.source.name"] == "python -m flows.lineage"
     page = run.data.tags["mlflow.note.content"]
     for words in ("| base model, bits per byte | 1.5 |", "python -m flows.lineage", "models:/gpt-sft/1"):
         assert words in page
     assert "report.html" in {item.path for item in client.list_artifacts(parent.run_id)}
-    assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
+    tags = client.get_experiment(experiment).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    columns = json.loads(json.loads(tags["mlflow.sharedViewState.headlines"])["state"])["selectedColumns"]
+    assert {"metrics.`pretrain/bits_per_byte`", "metrics.`ppo/gold_win_rate`", "tags.`gates`"} <= set(columns)
 
 
 def test_a_version_tells_what_it_was_made_of(tmp_path, work, monkeypatch):
