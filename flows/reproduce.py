@@ -23,7 +23,7 @@ from components.provenance import PARAMS, WEIGHTS, machine_tags, weights_sha256
 from flows.graph import dvc, has_remote
 from flows.parent_run import tracking
 from flows.processes import run_streaming
-from flows.workspace import Workspace
+from flows.workspace import Workspace, share_dvc
 
 NEEDED = (WEIGHTS_TAG, "git.commit", "data.digest", "data.dvc", "processor", "packages")
 
@@ -76,13 +76,8 @@ def _worktree(facts: Any, home: Path) -> Workspace:
         tree["compute"] = {**tree["compute"], "precision": facts.tags["precision"]}  # auto may choose another here
     parameters.write_tree(tree, root / PARAMS)
     (root / "data.dvc").write_text(facts.tags["data.dvc"])
-    workspace = Workspace(root, home, tree)
-    local = home / ".dvc" / "config.local"
-    if local.exists():
-        shutil.copy2(local, root / ".dvc" / "config.local")
-    cache = dvc(Workspace(home, home, tree), "cache", "dir").stdout.strip()
-    dvc(workspace, "config", "--local", "cache.dir", cache)
-    return workspace
+    share_dvc(home, root, no_scm=False)
+    return Workspace(root, home, tree)
 
 
 def _bring_data(workspace: Workspace, digest: str) -> None:

@@ -139,6 +139,11 @@ class Repository:
         """Run a DVC command."""
         return self.run("dvc", *arguments, check=check)
 
+    def copy(self, root: Path) -> "Repository":
+        """The same repository at another place, with all that ran in it."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Repository(root)
+
     def set(self, **changes: object) -> None:
         """Edit params.yaml; section__key=value."""
         path = self.root / "params.yaml"

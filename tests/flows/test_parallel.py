@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file
 
 from tests.components.alignment import actor_critic, steady
-from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
 RATE = 1e-3  # a thousand times the tolerance
@@ -38,11 +37,8 @@ def run(repository, stage):
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    repository = make_repository(tmp_path_factory.mktemp("parallel"))
-    repository.run("python", "-m", "components.stages.ingest")
-    for stage in ("prepare", "pretrain", "sft", "compare", "reward"):
-        repository.run("python", "-m", "components.stages", stage)
+def repository(finished, tmp_path_factory):
+    repository = finished.copy(tmp_path_factory.mktemp("parallel") / "home")
     repository.set(**ONE_UPDATE)
     return repository
 

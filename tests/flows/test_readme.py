@@ -22,7 +22,6 @@ from mlflow import MlflowClient
 from flows import command as command_line
 from flows.workspace import open_workspace
 from tests.contracts.imports import ROOT
-from tests.flows.repository import make_repository
 
 PROGRAMS = ("make", "python", "dvc", "mlflow", "prefect", "curl", "export", "pip", "git", ".")
 README = (ROOT / "README.md").read_text()
@@ -136,11 +135,10 @@ def test_a_wrong_override_would_be_noticed(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
+def repository(finished, tmp_path_factory):
     """A copy with every stage done on tiny data, by the other door of README, and a champion."""
-    repository = make_repository(tmp_path_factory.mktemp("readme"))
-    (door,) = [line for line in COMMANDS if line.startswith("python -m flows.ingest && ")]
-    repository.run("bash", "-c", door)
+    assert "python -m flows.ingest && dvc repro" in COMMANDS  # as the fixture did
+    repository = finished.copy(tmp_path_factory.mktemp("readme") / "home")
     store = MlflowClient(f"sqlite:///{repository.root}/mlruns/mlflow.db")
     version = store.get_model_version_by_alias("gpt-ppo", "candidate").version
     store.set_registered_model_alias("gpt-ppo", "champion", version)  # no gate opens for models as small as these
@@ -194,7 +192,7 @@ def test_a_block_of_commands_runs_as_printed(repository, block, tmp_path):
         databases = {str(p.relative_to(repository.root)) for p in repository.root.rglob("mlflow.db")}
         assert databases == {"mlruns/mlflow.db"}  # no stray one is made
     finally:
-        for process in running:
+        for process in reversed(running):  # a worker whose server is gone first does not end
             os.killpg(process.pid, signal.SIGTERM) if process.args[0] == "bash" else process.terminate()
             process.wait(60)
 

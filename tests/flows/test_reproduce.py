@@ -10,19 +10,12 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
-from tests.flows.repository import make_repository
-
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    """A committed repository whose pretraining has run, registered as version 1."""
-    repository = make_repository(tmp_path_factory.mktemp("again") / "home")
-    repository.flow(name="pretrain")
-    repository.run("git", "add", "-A")
-    repository.run(*"git -c user.name=t -c user.email=t@example.org commit -qm ran".split())
-    return repository
+def repository(finished, tmp_path_factory):
+    return finished.copy(tmp_path_factory.mktemp("again") / "home")
 
 
 def client(repository):
@@ -94,7 +87,7 @@ def test_a_version_shows_what_it_was_made_of(repository):
 
 def test_an_experiment_of_dvc_in_a_copy_reaches_the_store_and_moves_no_alias(repository):
     repository.dvc("exp", "run", "--temp", "-n", "longer", "-S", "pretrain.max_steps=7", "pretrain")
-    repository.dvc("exp", "apply", "longer", check=False)  # it misses the outputs of stages that never ran, and says so
+    repository.dvc("exp", "apply", "longer")
     record = json.loads((repository.root / "artifacts/pretrain/run.json").read_text())
     found = client(repository).get_model_version("gpt-pretrain", record["model_version"])
     assert record["tracking"] == "complete" and found.run_id == record["run_id"]
@@ -113,7 +106,7 @@ def test_a_variant_has_its_own_alias_and_a_name_of_what_was_asked_for(repository
     names = [
         run.info.run_name for run in store.search_runs([experiment], "tags.kind = 'lineage' and tags.door = 'prefect'")
     ]
-    assert names == ["pretrain.max_steps=8", "default"]
+    assert names == ["pretrain.max_steps=8"]
 
 
 def test_a_flow_without_mlflow_goes_on_and_its_record_says_so(repository):
