@@ -21,7 +21,7 @@ from components.lineage import (
 )
 from components.pages import lineage_page
 from components.provenance import differences, version_tags
-from components.views import run_page
+from components.views import metric_name, run_page
 
 logger = logging.getLogger(__name__)
 JUDGE, PASSED = "evaluate", "passed"
@@ -66,7 +66,8 @@ def link_skipped(client: Any, experiment: str, parent_id: str, stage: str, state
         **store.note(f"{state} by DVC. Made by {maker}."),
     }
     child = client.create_run(experiment, run_name=f"{stage} ({state})", tags=tags)
-    store.log_now(client, child.info.run_id, read_metrics(stage, artifacts))
+    figures = {metric_name(name): value for name, value in read_metrics(stage, artifacts).items()}
+    store.log_now(client, child.info.run_id, figures)
     client.set_terminated(child.info.run_id)
 
 

@@ -38,6 +38,7 @@ from components.lineage_run import (
 from components.metric_buffer import MetricBuffer
 from components.pages import GATE, WEIGHTS_TAG, version_page
 from components.provenance import ancestors, name_of, version_tags, weights_sha256
+from components.views import metric_name
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -80,7 +81,7 @@ class StageTracker:
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Buffer figures of a step; they are sent in batches, so that logging costs a step almost nothing."""
-        if self._buffer.add(values, step):
+        if self._buffer.add({metric_name(name): value for name, value in values.items()}, step):
             self.flush()
 
     def log_summary(self, metrics: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from components.headlines import HEADLINES
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 TRAINING = "workflowType=machine_learning"
 VIEW, VIEW_NAME = "headlines", "Headline figures"
+TOTALS = "total"  # sorts after every group of curves of a stage
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 
 
@@ -46,3 +47,12 @@ def lineages_page(address: str, experiment: str) -> str:
 def run_page(address: str, experiment: str, run_id: str) -> str:
     """The page of a run, on the server at an address; without one, a link from another page of it."""
     return f"{address}{'/' if address else ''}#/experiments/{experiment}/runs/{run_id}?{TRAINING}"
+
+
+def metric_name(name: str) -> str:
+    """What MLflow calls a figure `<stage>/<group>/<quantity>`: those of a whole stage come last on its page of charts.
+
+    MLflow's page opens on the first group of names, which would otherwise be bars of durations and counts.
+    """
+    _, *group, quantity = name.split("/")
+    return name if group and group != ["dropped"] else "/".join((TOTALS, *group, quantity))

@@ -42,12 +42,15 @@ def test_a_stage_is_a_finished_child_with_parameters_data_version_and_metrics(st
     with tracker(store) as run:
         run.log_metrics({"sft/train/loss": 2.0}, step=1)
         run.log_metrics({"sft/train/loss": 1.0}, step=2)
-        run.log_summary({"validation": {"loss": 0.5}})
+        run.log_summary({"validation": {"loss": 0.5}, "rows": 3, "dropped": {"alike": 1}})
     client = MlflowClient()
     logged = client.get_run(run.run_id)
     assert logged.info.status == "FINISHED"
     assert [p.value for p in client.get_metric_history(run.run_id, "sft/train/loss")] == [2.0, 1.0]
     assert logged.data.metrics["sft/validation/loss"] == 0.5
+    # A page of charts opens on its first group: curves, not counts.
+    assert min(logged.data.metrics) == "sft/train/loss"
+    assert {"total/rows", "total/dropped/alike"} <= logged.data.metrics.keys()
     assert logged.data.params["sft.max_steps"] == "2"
     assert len(logged.data.params["sft.note"]) == 5000
     assert not [key for key in logged.data.params if key.startswith("presets")]

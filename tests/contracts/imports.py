@@ -16,6 +16,7 @@ OBSERVERS = {
     "components/provenance.py",
     "components/headlines.py",
     "components/pages.py",
+    "components/views.py",
     "components/progress.py",
     "components/metric_buffer.py",
     "components/figures.py",
