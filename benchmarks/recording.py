@@ -8,7 +8,7 @@ from typing import Any
 
 from components import params as parameters
 from components.models.precision import resolve, training_device
-from components.stages.runtime import Stage, keep_memory, quiet_libraries
+from components.stages.runtime import Work, inputs_of, keep_memory, quiet_libraries
 from components.tracking import SilentTracker
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ class RecordingTracker(SilentTracker):
             self.moments.append(time.perf_counter())
 
 
-def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Stage:
+def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Work:
     """A stage with the repository's parameters but for some, writing below a folder."""
     keep_memory()
     quiet_libraries()
@@ -39,4 +39,4 @@ def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Stage:
     out.mkdir(parents=True, exist_ok=True)
     tracker = RecordingTracker(name, tree, state=state, artifacts=folder / "artifacts")
     tracker.moments = []
-    return Stage(name, params, out, state, state, tracker)
+    return Work(name, params, out, state, state, tracker, inputs_of(name))

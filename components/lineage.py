@@ -11,13 +11,13 @@ from typing import Any, TypedDict
 
 import psutil
 
+from components.stage import ARTIFACTS
+
 ROOT_VARIABLE = "GPTLINEAGE_ROOT"
 EXPERIMENT_VARIABLE = "DVC_EXP_NAME"  # set by `dvc exp run`
 COPIES = {"variants", "reproduce"}  # folders below .lineage/ that hold copies of the repository
 CANDIDATE, CHAMPION = "candidate", "champion"
-ARTIFACTS = Path("artifacts")
 POINTER = Path("data.dvc")
-TOKENIZER = ARTIFACTS / "prepare" / "tokenizer.json"
 STAGES = ("prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate")
 # stage -> the stages whose models it starts from or uses
 PARENTS = {

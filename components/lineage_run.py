@@ -9,7 +9,6 @@ from typing import Any
 from components import mlflow_store as store
 from components.headlines import headline_figures
 from components.lineage import (
-    ARTIFACTS,
     CANDIDATE,
     CHAMPION,
     PARENTS,
@@ -21,6 +20,7 @@ from components.lineage import (
 )
 from components.pages import lineage_page
 from components.provenance import differences, version_tags
+from components.stage import ARTIFACTS
 from components.views import metric_name, run_page
 
 logger = logging.getLogger(__name__)

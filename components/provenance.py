@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from components.data.digests import file_md5, recorded_md5
-from components.lineage import ARTIFACTS, PARENTS, POINTER, StageRecord, flatten, home
+from components.lineage import PARENTS, POINTER, StageRecord, flatten, home
+from components.stage import ARTIFACTS
 
 GRAPH = Path("dvc.yaml")
 PARAMS = "params.yaml"

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
-from components.lineage import ARTIFACTS, CANDIDATE, PARENTS, StageRecord, alias_of
+from components.lineage import CANDIDATE, PARENTS, StageRecord, alias_of
+from components.stage import ARTIFACTS
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

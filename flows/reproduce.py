@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from components import params as parameters
-from components.lineage import ARTIFACTS, PARENTS
+from components.lineage import PARENTS
 from components.pages import WEIGHTS_TAG, version_page
 from components.provenance import PARAMS, WEIGHTS, machine_tags, weights_sha256
+from components.stage import ARTIFACTS
 from flows.graph import dvc, has_remote
 from flows.parent_run import tracking
 from flows.processes import run_streaming

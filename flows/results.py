@@ -13,7 +13,8 @@ from prefect.settings import get_current_settings
 from components import params as parameters
 from components.gates import verdicts
 from components.headlines import headline_figures
-from components.lineage import ARTIFACTS, StageRecord
+from components.lineage import StageRecord
+from components.stage import ARTIFACTS
 from components.views import run_page
 from flows.parent_run import tracked, tracking
 from flows.server import HOST, addresses

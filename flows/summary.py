@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from components.lineage import ARTIFACTS, PARENTS, StageRecord
+from components.lineage import PARENTS, StageRecord
+from components.stage import ARTIFACTS
 from flows.results import evaluation, figures, gates
 from flows.workspace import Workspace, open_workspace
 

@@ -23,7 +23,7 @@ from components.loopback import spare_loopback
 from components.provenance import flow_command
 
 POINTER = "data.dvc"
-CODE = ("components", "flows")
+CODE = ("components", "flows", "pipelines")
 # What git does not know yet and a stage may need; a folder of data is read where it lies, in the repository.
 NEW_FILES = (
     *CODE,

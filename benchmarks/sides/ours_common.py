@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.recording import RecordingTracker
 from components.stages.fit import TrainingModule, fit
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
 NEVER = 10**9  # steps
 
@@ -24,7 +24,7 @@ def optimizer(name: str) -> dict[str, Any]:
     }
 
 
-def train(stage: Stage, module: TrainingModule, steps: int) -> tuple[range, float]:
+def train(stage: Work, module: TrainingModule, steps: int) -> tuple[range, float]:
     """Run steps + 1 more steps; the numbers of the last `steps` and the seconds they took."""
     assert isinstance(stage.tracker, RecordingTracker)
     stage.tracker.moments.clear()

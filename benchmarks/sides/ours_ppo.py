@@ -14,9 +14,9 @@ from components.data.records import Message
 from components.models.heads import ScalarGPT
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.stages.ppo import SFT, PpoModule
+from components.stages.ppo import PpoModule
 from components.stages.replies import EncodedPrompt
-from components.stages.reward_source import REWARD, LearnedReward
+from components.stages.reward_source import LearnedReward
 
 NO_STOPS = {"entropy_share": 0.0, "distinct_2_share": 0.0, "response_tokens_share": 0.0, "ended_share": 0.0}
 
@@ -29,13 +29,14 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     torch.manual_seed(0)
     shape = config_for(size, vocab_size=chat.vocab_size, context_length=options["context"])
     policy, reward = GPT(shape), ScalarGPT.on(GPT(shape))
-    save_model(SFT, policy, folder / "ppo/tokenizer.json")
-    save_model(REWARD, reward, folder / "ppo/tokenizer.json")
-    (REWARD.parent / "metrics.json").write_text('{"demonstrations": {"mean": 0.0, "std": 1.0}}')
+    start, judge = stage.read("policy"), stage.read("reward")
+    save_model(start, policy, folder / "ppo/tokenizer.json")
+    save_model(judge, reward, folder / "ppo/tokenizer.json")
+    stage.read("reward_figures").write_text('{"demonstrations": {"mean": 0.0, "std": 1.0}}')
     draws = torch.randint(len(chat.special_ids), chat.vocab_size, (options["prompts"], options["prompt"]))
     message = (Message(role="user", content="?"),)
     prompts = [EncodedPrompt(str(row), message, ids) for row, ids in enumerate(draws.tolist())]
-    module = PpoModule(stage, chat, prompts, load_gpt(SFT), LearnedReward(load_scalar(REWARD)))
+    module = PpoModule(stage, chat, prompts, load_gpt(start), LearnedReward(load_scalar(judge)))
 
     def run_round() -> float:
         steps, seconds = train(stage, module, options["steps"])

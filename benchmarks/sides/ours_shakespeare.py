@@ -16,7 +16,8 @@ from components.evaluation.perplexity import token_file_loss
 from components.models.sizes import config_for
 from components.models.transformer import GPT
 from components.stages.fit import fit
-from components.stages.pretrain import TOKENS, PretrainModule
+from components.stages.pretrain import PretrainModule
+from components.stages.runtime import inputs_of
 
 TRAIN_SHARE = 0.9
 SIZE, CONTEXT, BATCH = "4x192x3", 256, 8
@@ -83,7 +84,9 @@ def _write_tokens(text: Path) -> int:
     number = {character: place for place, character in enumerate(characters)}
     cut = int(TRAIN_SHARE * len(content))
     for split, part in (("train", content[:cut]), ("validation", content[cut:])):
-        writer = TokenFileWriter(TOKENS / f"{split}.bin", vocab_size=len(characters), endoftext=0)
+        writer = TokenFileWriter(
+            inputs_of("pretrain")["tokens"] / f"{split}.bin", vocab_size=len(characters), endoftext=0
+        )
         writer.extend([part], [[number[character] for character in part]])
         writer.close()
     return len(characters)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from components.gates import Verdict
 
-# (file, stage, columns, y label): drawn from the stages' history.csv
+# (file, stage, columns, y label): drawn from each stage's history.csv
 CURVES = (
     ("pretrain", "pretrain", ("train/loss",), "loss (nats a token)"),
     ("bits_per_byte", "pretrain", ("validation/bits_per_byte",), "validation bits per byte"),
@@ -39,11 +39,12 @@ ROWS = (
 
 def write_report(
     out: Path,
-    artifacts: Path,
     metrics: Mapping[str, Any],
     replies: Sequence[Mapping[str, Any]],
     gates: Mapping[str, Verdict],
     *,
+    curves: Mapping[str, Path],
+    calibration: Path,
     samples: int,
 ) -> None:
     """Write report.md, report.html and plots/ below out.
@@ -52,14 +53,16 @@ def write_report(
         metrics: as evaluate writes them; `referees` names those who judged, `left_out` what could not be judged.
         replies: rows with `user` and, for each of `MODELS`, `reply` and a score by each referee.
         gates: the verdict on each stage.
+        curves: history.csv of each stage that trains.
+        calibration: calibration.csv of the reward model.
         samples: how many rows of replies to show.
     """
     plots = out / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     for name, stage, columns, label in CURVES:
-        history = pd.read_csv(artifacts / stage / "history.csv")
+        history = pd.read_csv(curves[stage])
         _curve(history, [column for column in columns if column in history], label, stage, plots / f"{name}.png")
-    _calibration(pd.read_csv(artifacts / "reward" / "calibration.csv"), plots / "calibration.png")
+    _calibration(pd.read_csv(calibration), plots / "calibration.png")
     first = metrics["referees"][0]
     _histogram(replies, first, plots / f"{first}.png")
     sections = [

@@ -1,24 +1,21 @@
 """The arithmetic of a lineage: one precision from pretraining to evaluation, and the device a stage computes on."""
 
-from pathlib import Path
-
 import torch
 
 from components.checkpoints import recorded_precision
 from components.models.precision import resolve, training_device
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
-# The model whose folder says what a lineage is computed in; pretrain, which has none, decides.
-SPEAKS = {"pretrain": None, "sft": Path("artifacts/pretrain/model")}
-SFT = Path("artifacts/sft/model")
+# What stages call the language model that they start from, whose folder says what a lineage is computed in.
+STARTS = ("base", "policy", "sft")
 
 
-def device_of(stage: Stage) -> torch.device:
+def device_of(stage: Work) -> torch.device:
     """Where a stage computes: the device that Lightning trains on."""
     return torch.device(training_device(stage.params.compute.accelerator))
 
 
-def precision_of(stage: Stage) -> str:
+def precision_of(stage: Work) -> str:
     """The precision of a stage's lineage, a name of Lightning's.
 
     `auto` is decided once, by pretrain: it is kept with pretrain's checkpoints, written into every model's folder, and
@@ -26,7 +23,7 @@ def precision_of(stage: Stage) -> str:
     """
     requested: str = stage.params.compute.precision
     if requested == "auto":
-        folder = SPEAKS.get(stage.name, SFT)
+        folder = next((stage.inputs[name] for name in STARTS if name in stage.inputs), None)
         requested = (recorded_precision(folder) if folder else None) or "auto"
     if requested == "auto":
         settled = stage.state / "precision.txt"

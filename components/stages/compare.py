@@ -20,19 +20,26 @@ from components.labeling.gold import Gold
 from components.labeling.simulated import calibrate, pair_differences
 from components.progress import Progress
 from components.schema import Compare, FileLabeler, SimulatedLabeler
+from components.stage import Kind, Stage
 from components.stages.arithmetic import device_of, precision_of
 from components.stages.replies import EncodedPrompt, Reply, load_prompts, sample_all
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
-SFT = Path("artifacts/sft/model")
-PROMPTS = Path("artifacts/prepare/prompts/compare.jsonl")
-DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
-BROUGHT = Path("artifacts/prepare/comparisons.jsonl")
 SPLITS = ("train", "judge", "validation", "test")
+STAGE = Stage(
+    reads={
+        "policy": Kind.LANGUAGE_MODEL,
+        "prompts": Kind.PROMPTS,
+        "demonstrations": Kind.DEMONSTRATIONS,
+        "comparisons": Kind.COMPARISONS,
+    },
+    makes={**{f"{split}.jsonl": Kind.COMPARISONS for split in SPLITS}, "labeler.json": Kind.LABELER},
+    params=("seed", "compute.accelerator", "compute.precision", "generation", "compare", "prepare.max_prompt_tokens"),
+)
 PROMPTS_AT_ONCE = 256
 
 
-def compare(stage: Stage) -> None:
+def compare(stage: Work) -> None:
     """The whole stage."""
     labeler = stage.params.compare.labeler
     comparisons = _simulate(stage, labeler) if isinstance(labeler, SimulatedLabeler) else _read_brought(stage)
@@ -60,16 +67,16 @@ def split_of(group: str, params: Compare) -> str:
     return "judge" if isinstance(params.labeler, FileLabeler) and hash_fraction(group, "judge") < 0.5 else "train"
 
 
-def _read_brought(stage: Stage) -> list[Comparison]:
-    comparisons = list(read_records(BROUGHT, Comparison))
+def _read_brought(stage: Work) -> list[Comparison]:
+    comparisons = list(read_records(stage.read("comparisons"), Comparison))
     if not comparisons:
         raise RecordError("compare.labeler is `file`, but the data holds no comparisons: let ingest.source bring some")
     stage.path("labeler.json").write_text(json.dumps({"kind": "file"}) + "\n")
     return comparisons
 
 
-def _simulate(stage: Stage, labeler: SimulatedLabeler) -> list[Comparison]:
-    gold = Gold.of_demonstrations(DEMONSTRATIONS)
+def _simulate(stage: Work, labeler: SimulatedLabeler) -> list[Comparison]:
+    gold = Gold.of_demonstrations(stage.read("demonstrations"))
     prompts, replies, texts = _sample(stage)
     scores = [
         np.array([gold.score(prompt.user, text) for text in own]) for prompt, own in zip(prompts, texts, strict=True)
@@ -102,12 +109,16 @@ def _simulate(stage: Stage, labeler: SimulatedLabeler) -> list[Comparison]:
     ]
 
 
-def _sample(stage: Stage) -> tuple[list[EncodedPrompt], list[list[Reply]], list[list[str]]]:
+def _sample(stage: Work) -> tuple[list[EncodedPrompt], list[list[Reply]], list[list[str]]]:
     """K replies to each prompt, and their texts, some prompts at a time; finished ones survive a kill."""
     params, k = stage.params, stage.params.compare.replies_per_prompt
-    model, tokenizer = load_gpt(SFT).to(device_of(stage)), load_tokenizer(SFT)
+    policy = stage.read("policy")
+    model, tokenizer = load_gpt(policy).to(device_of(stage)), load_tokenizer(policy)
     prompts = load_prompts(
-        PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens, limit=params.compare.num_prompts
+        stage.read("prompts"),
+        tokenizer,
+        max_tokens=params.prepare.max_prompt_tokens,
+        limit=params.compare.num_prompts,
     )
     replies: list[Reply] = []
     parts = [stage.state / f"replies-{start:06d}.json" for start in range(0, len(prompts), PROMPTS_AT_ONCE)]

@@ -4,8 +4,6 @@ A reply's implicit reward is beta times its log-probability ratio to the SFT mod
 ranking loss on implicit rewards, with one forward pass a reply. Writes `artifacts/dpo/model/`, registered as `gpt-dpo`.
 """
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -17,21 +15,26 @@ from components.losses.sampling import Sampling
 from components.models.precision import autocast
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
+from components.stage import Curve, Kind, Stage
 from components.stages.fit import SupervisedModule, fit, seed_of
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
-SFT = Path("artifacts/sft/model")
-COMPARISONS = Path("artifacts/compare/train.jsonl")
+STAGE = Stage(
+    reads={"policy": Kind.LANGUAGE_MODEL, "comparisons": Kind.COMPARISONS},
+    makes={"model": Kind.LANGUAGE_MODEL},
+    params=("seed", "compute", "dpo", "generation.max_new_tokens", "prepare.max_prompt_tokens"),
+    curves={"history.csv": Curve("step", "train/pair_accuracy")},
+)
 
 
 class DpoModule(SupervisedModule):
     """Ranking by implicit rewards; the reference is frozen beside the policy."""
 
-    def __init__(self, stage: Stage, data: list[EncodedComparison], pad_id: int) -> None:
-        params = stage.params.dpo
-        super().__init__(stage, load_gpt(SFT), params.optimizer, total_steps=params.max_steps)
+    def __init__(self, stage: Work, data: list[EncodedComparison], pad_id: int) -> None:
+        params, start = stage.params.dpo, stage.read("policy")
+        super().__init__(stage, load_gpt(start), params.optimizer, total_steps=params.max_steps)
         self.data, self.pad_id = data, pad_id
-        self.frozen = {"reference": load_gpt(SFT)}  # in a dict, so that Lightning neither checkpoints nor trains it
+        self.frozen = {"reference": load_gpt(start)}  # in a dict, so that Lightning neither checkpoints nor trains it
         self.note = ""
 
     def on_fit_start(self) -> None:
@@ -73,13 +76,13 @@ class DpoModule(SupervisedModule):
         }
 
 
-def dpo(stage: Stage) -> None:
+def dpo(stage: Work) -> None:
     """The whole stage."""
-    params = stage.params
+    params, start = stage.params, stage.read("policy")
     torch.manual_seed(seed_of(stage))
-    tokenizer = load_tokenizer(SFT)
+    tokenizer = load_tokenizer(start)
     data, dropped = load_comparisons(
-        COMPARISONS,
+        stage.read("comparisons"),
         tokenizer,
         max_prompt_tokens=params.prepare.max_prompt_tokens,
         max_reply_tokens=params.generation.max_new_tokens,
@@ -88,5 +91,5 @@ def dpo(stage: Stage) -> None:
     fit(stage, module, checkpoint_interval=params.dpo.checkpoint_interval)
     stage.metrics |= {"prompts": len(data), "dropped": dropped, "steps": module.total_steps}
     model: GPT = module.network  # type: ignore[assignment]
-    save_model(stage.path("model"), model, SFT / "tokenizer.json", precision=module.precision)
+    save_model(stage.path("model"), model, start / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

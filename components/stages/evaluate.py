@@ -29,7 +29,7 @@ from components.evaluation.report import write_report
 from components.gates import Verdict, verdicts
 from components.headlines import headline_figures
 from components.labeling.simulated import LabelerModel, pair_differences
-from components.lineage import ARTIFACTS, StageRecord
+from components.lineage import StageRecord
 from components.losses.language_modelling import bits_per_byte, next_token_loss
 from components.losses.ppo import kl_k1
 from components.losses.sampling import candidates
@@ -37,17 +37,39 @@ from components.models.precision import autocast
 from components.models.scoring import response_logits, response_logprobs
 from components.models.transformer import GPT
 from components.progress import Progress
+from components.stage import Kind, Stage
 from components.stages.arithmetic import device_of, precision_of
-from components.stages.referees import LABELER, REWARD, Court, Scores, open_court, scalar_scores
+from components.stages.referees import Court, Scores, open_court, scalar_scores
 from components.stages.replies import EncodedPrompt, Reply, load_prompts, sample_all, sampling_of
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
 logger = logging.getLogger(__name__)
 ALIGNED = ("ppo", "dpo", "feedme")
-MODELS = {name: ARTIFACTS / name / "model" for name in ("pretrain", "sft", *ALIGNED)}
-PROMPTS = ARTIFACTS / "prepare/prompts"
-TOKENS = ARTIFACTS / "prepare/tokens"
-COMPARISONS = ARTIFACTS / "compare"
+MODELS = ("pretrain", "sft", *ALIGNED)
+TRAINED = ("pretrain", "sft", "reward", *ALIGNED)  # each has a curve
+STAGE = Stage(
+    reads={
+        **dict.fromkeys(MODELS, Kind.LANGUAGE_MODEL),
+        "reward": Kind.SCALAR_MODEL,
+        "judge": Kind.SCALAR_MODEL,
+        "labeler": Kind.LABELER,
+        "validation": Kind.COMPARISONS,
+        "test": Kind.COMPARISONS,
+        "prompts": Kind.PROMPTS,
+        "tokens": Kind.TOKENS,
+        "demonstrations": Kind.DEMONSTRATIONS,
+        "sft_figures": Kind.FIGURES,
+        "calibration": Kind.CURVE,
+        **{f"{name}_history": Kind.CURVE for name in TRAINED},
+    },
+    makes={"replies.jsonl": Kind.REPORT, "report.md": Kind.REPORT, "report.html": Kind.REPORT},
+    params=(
+        "seed", "compute.accelerator", "compute.precision", "evaluate", "generation", "gates",
+        "prepare.max_prompt_tokens",
+    ),
+    headline="headline.json",
+    plots="plots",
+)  # fmt: skip
 TEXT_BATCH = 32
 NEWLINE = "\n"
 
@@ -56,7 +78,7 @@ NEWLINE = "\n"
 class Bench:
     """What every measurement needs: the models, the prompts, the referees, and the arithmetic."""
 
-    stage: Stage
+    stage: Work
     tokenizer: ChatTokenizer
     prompts: list[EncodedPrompt]
     models: dict[str, GPT]
@@ -66,7 +88,7 @@ class Bench:
     precision: str
 
 
-def evaluate(stage: Stage) -> None:
+def evaluate(stage: Work) -> None:
     """The whole stage."""
     params = stage.params
     bench = _open(stage)
@@ -85,7 +107,7 @@ def evaluate(stage: Stage) -> None:
     }
     for name in MODELS:
         metrics[name] = sets[name].figures() | text[name]
-    metrics["sft"] |= _sft_figures()
+    metrics["sft"] |= _sft_figures(stage)
     with Progress(2 + len(ALIGNED), "measurements") as progress:
         compared = _compare(bench)
         progress.advance(note="comparisons")
@@ -107,18 +129,18 @@ def evaluate(stage: Stage) -> None:
         _promote(stage, gates)
 
 
-def _open(stage: Stage) -> Bench:
+def _open(stage: Work) -> Bench:
     params = stage.params
-    tokenizer = load_tokenizer(MODELS["ppo"])
+    tokenizer = load_tokenizer(stage.read("ppo"))
     prompts = load_prompts(
-        PROMPTS / f"{params.evaluate.split}.jsonl",
+        stage.read("prompts") / f"{params.evaluate.split}.jsonl",
         tokenizer,
         max_tokens=params.prepare.max_prompt_tokens,
         limit=params.evaluate.num_prompts,
     )
     device = device_of(stage)
-    models = {name: load_gpt(folder).to(device) for name, folder in MODELS.items()}
-    court, reward = open_court(stage, tokenizer), scalar_scores(stage, REWARD, tokenizer)
+    models = {name: load_gpt(stage.read(name)).to(device) for name in MODELS}
+    court, reward = open_court(stage, tokenizer), scalar_scores(stage, stage.read("reward"), tokenizer)
     return Bench(stage, tokenizer, prompts, models, court, reward, device, precision_of(stage))
 
 
@@ -166,7 +188,7 @@ def _judge(bench: Bench, replies: list[Reply]) -> ReplySet:
 def _text_loss(bench: Bench, name: str) -> dict[str, float]:
     """Likelihood of the split's plain text, in nats a token and bits a byte."""
     model, evaluate = bench.models[name], bench.stage.params.evaluate
-    tokens = TokenFile(TOKENS / f"{evaluate.split}.bin", context_length=model.config.context_length)
+    tokens = TokenFile(bench.stage.read("tokens") / f"{evaluate.split}.bin", context_length=model.config.context_length)
 
     def loss(windows: Tensor) -> Tensor:
         with autocast(bench.precision, windows.device):
@@ -177,8 +199,8 @@ def _text_loss(bench: Bench, name: str) -> dict[str, float]:
     return {"text_loss": nats, "bits_per_byte": bits_per_byte(nats * tokens.meta.tokens, tokens.meta.bytes)}
 
 
-def _sft_figures() -> dict[str, float]:
-    own = json.loads((ARTIFACTS / "sft/metrics.json").read_text())
+def _sft_figures(stage: Work) -> dict[str, float]:
+    own = json.loads(stage.read("sft_figures").read_text())
     return {
         "validation_loss": own["validation"]["loss"],
         "validation_loss_ratio": own["validation"]["loss"] / own["untuned"]["validation/loss"],
@@ -198,7 +220,7 @@ def _compare(bench: Bench) -> Compared:
     params, end = bench.stage.params, bench.tokenizer.end
     rows: list[EncodedComparison] = []
     prompts: list[EncodedPrompt] = []
-    for record in read_records(COMPARISONS / f"{params.evaluate.split}.jsonl", Comparison):
+    for record in read_records(bench.stage.read(params.evaluate.split), Comparison):
         row = encode_comparison(
             record,
             bench.tokenizer,
@@ -225,7 +247,7 @@ def _reward_figures(bench: Bench, compared: Compared) -> dict[str, Any]:
     figures, _ = pair_figures(table, seed=bench.stage.params.seed)
     if "gold" not in compared.scores:
         return figures
-    labeler = json.loads(LABELER.read_text())
+    labeler = json.loads(bench.stage.read("labeler").read_text())
     del labeler["kind"]
     ceiling = LabelerModel(**labeler).ceiling(pair_differences(compared.scores["gold"]))
     return figures | {"label_ceiling": ceiling, "share_of_ceiling": figures["pair_accuracy"] / ceiling}
@@ -269,14 +291,22 @@ def _write(bench: Bench, sets: Mapping[str, ReplySet], gates: Mapping[str, Verdi
     ]
     with stage.path("replies.jsonl").open("w") as out:
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_report(stage.out, ARTIFACTS, stage.metrics, rows, gates, samples=stage.params.evaluate.report_samples)
+    write_report(
+        stage.out,
+        stage.metrics,
+        rows,
+        gates,
+        curves={name: stage.read(f"{name}_history") for name in TRAINED},
+        calibration=stage.read("calibration"),
+        samples=stage.params.evaluate.report_samples,
+    )
     for name in ("report.md", "report.html", "plots"):
         stage.tracker.log_file(stage.path(name), "plots" if name == "plots" else "")
     table = [{"user": row["user"]} | {name: row[name]["reply"] for name in sets} for row in rows]
     stage.tracker.log_table("replies", table[: stage.params.evaluate.report_samples * 4], 0)
 
 
-def _promote(stage: Stage, gates: Mapping[str, Verdict]) -> None:
+def _promote(stage: Work, gates: Mapping[str, Verdict]) -> None:
     for name, verdict in gates.items():
         record = StageRecord.load(name)
         logger.info("gpt-%s: %s", name, verdict)

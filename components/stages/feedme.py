@@ -6,7 +6,6 @@ the weights. No reward model and no reinforcement learning. Writes `artifacts/fe
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 
@@ -15,12 +14,17 @@ from components.data.chat import EncodedChat
 from components.data.comparisons import EncodedComparison, load_comparisons
 from components.data.demonstrations import DemonstrationRows, pad_rows
 from components.models.transformer import GPT
+from components.stage import Curve, Kind, Stage
 from components.stages.fit import fit, seed_of
 from components.stages.imitation import ImitationModule
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
-SFT = Path("artifacts/sft/model")
-COMPARISONS = Path("artifacts/compare")
+STAGE = Stage(
+    reads={"policy": Kind.LANGUAGE_MODEL, "train": Kind.COMPARISONS, "validation": Kind.COMPARISONS},
+    makes={"model": Kind.LANGUAGE_MODEL},
+    params=("seed", "compute", "feedme", "generation.max_new_tokens", "prepare.max_prompt_tokens"),
+    curves={"history.csv": Curve("step", "train/loss")},
+)
 
 
 def best_replies(comparisons: Iterable[EncodedComparison], *, pad_id: int, width: int) -> DemonstrationRows:
@@ -34,16 +38,16 @@ def best_replies(comparisons: Iterable[EncodedComparison], *, pad_id: int, width
     return pad_rows(pieces, pad_id=pad_id, width=width)
 
 
-def feedme(stage: Stage) -> None:
+def feedme(stage: Work) -> None:
     """The whole stage."""
-    params = stage.params
+    params, start = stage.params, stage.read("policy")
     torch.manual_seed(seed_of(stage))
-    tokenizer = load_tokenizer(SFT)
+    tokenizer = load_tokenizer(start)
     longest = params.prepare.max_prompt_tokens + params.generation.max_new_tokens
     train, validation = (
         best_replies(
             load_comparisons(
-                COMPARISONS / f"{split}.jsonl",
+                stage.read(split),
                 tokenizer,
                 max_prompt_tokens=params.prepare.max_prompt_tokens,
                 max_reply_tokens=params.generation.max_new_tokens,
@@ -53,7 +57,7 @@ def feedme(stage: Stage) -> None:
         )
         for split in ("train", "validation")
     )
-    module = ImitationModule(stage, load_gpt(SFT).train(), params.feedme, train=train, validation=validation)
+    module = ImitationModule(stage, load_gpt(start).train(), params.feedme, train=train, validation=validation)
     stage.metrics["untuned"] = module.validate()
     fit(
         stage,
@@ -63,5 +67,5 @@ def feedme(stage: Stage) -> None:
     )
     stage.metrics |= {"rows": len(train.input_ids), "validation": {"loss": module.validate()["validation/loss"]}}
     model: GPT = module.network  # type: ignore[assignment]
-    save_model(stage.path("model"), model, SFT / "tokenizer.json", precision=module.precision)
+    save_model(stage.path("model"), model, start / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

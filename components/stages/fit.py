@@ -24,7 +24,7 @@ from components.stages.arithmetic import device_of, precision_of
 from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.stages.history import History
 from components.stages.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
-from components.stages.runtime import Stage, StageStopped
+from components.stages.runtime import StageStopped, Work
 
 logger = logging.getLogger(__name__)
 NAMED = 5  # weights in a message
@@ -56,7 +56,7 @@ class TrainingModule(LightningModule):
 
     step: Tensor
 
-    def __init__(self, stage: Stage, *, total_steps: int) -> None:
+    def __init__(self, stage: Work, *, total_steps: int) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.stage = stage
@@ -167,7 +167,7 @@ class TrainingModule(LightningModule):
 class SupervisedModule(TrainingModule):
     """A module that minimises one loss over one network."""
 
-    def __init__(self, stage: Stage, network: nn.Module, optimizer: OptimizerParams, *, total_steps: int) -> None:
+    def __init__(self, stage: Work, network: nn.Module, optimizer: OptimizerParams, *, total_steps: int) -> None:
         super().__init__(stage, total_steps=total_steps)
         self.network = network
         self.optimizer_params = optimizer
@@ -184,7 +184,7 @@ class SupervisedModule(TrainingModule):
         )
 
 
-def seed_of(stage: Stage) -> int:
+def seed_of(stage: Work) -> int:
     """The seed of a training stage: the lineage's, plus the stage's own offset where it has one."""
     return stage.params.seed + int(getattr(getattr(stage.params, stage.name), "seed_offset", 0))
 
@@ -203,7 +203,7 @@ class _Steps(IterableDataset[Any]):
 class _Housekeeping(Callback):
     """Progress, checkpoints and periodic validation of a run."""
 
-    def __init__(self, stage: Stage, *, checkpoint_interval: int, validate_every: int, unit: str) -> None:
+    def __init__(self, stage: Work, *, checkpoint_interval: int, validate_every: int, unit: str) -> None:
         self.stage, self.unit = stage, unit
         self.checkpoint_interval = checkpoint_interval
         self.validate_every = validate_every
@@ -225,7 +225,7 @@ class _Housekeeping(Callback):
 
 
 def fit(
-    stage: Stage, module: TrainingModule, *, checkpoint_interval: int, unit: str = "steps", validate_every: int = 0
+    stage: Work, module: TrainingModule, *, checkpoint_interval: int, unit: str = "steps", validate_every: int = 0
 ) -> None:
     """Train a module for its planned steps, from its newest intact checkpoint if there is one.
 
@@ -252,7 +252,7 @@ def fit(
     module.history.export(stage.path("history.csv"))
 
 
-def _trainer(stage: Stage, module: TrainingModule, housekeeping: Callback) -> Trainer:
+def _trainer(stage: Work, module: TrainingModule, housekeeping: Callback) -> Trainer:
     """Lightning's Trainer for the machine that `compute` names.
 
     Raises:

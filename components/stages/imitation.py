@@ -11,7 +11,7 @@ from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.transformer import GPT
 from components.stages.fit import SupervisedModule, compiled
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
 GROUP_ROWS = 8
 
@@ -21,7 +21,7 @@ class ImitationModule(SupervisedModule):
 
     def __init__(
         self,
-        stage: Stage,
+        stage: Work,
         model: GPT,
         params: schema.Sft | schema_rl.Feedme,
         *,

@@ -7,7 +7,6 @@ holds the policy near the SFT model, and a pretraining loss is mixed in. Writes 
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,19 +25,29 @@ from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
 from components.schema_base import Lora
 from components.schema_rl import ActorCritic, SchulmanKl, ZieglerKl
+from components.stage import Curve, Kind, Stage
 from components.stages.fit import TrainingModule, fit, seed_of
 from components.stages.optim import build_optimizers
 from components.stages.policy_update import PolicyUpdate
 from components.stages.replies import EncodedPrompt, load_prompts, sampling_of
-from components.stages.reward_source import REWARD, RewardSource, Verifier, open_source
+from components.stages.reward_source import RewardSource, Verifier, open_source
 from components.stages.rollout import Experience, Rollout, appraise, as_batch, examine, rollout_figures
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 from components.stages.safeguards import check_rollout, preflight
 
-SFT = Path("artifacts/sft/model")
-PROMPTS = Path("artifacts/prepare/prompts/ppo.jsonl")
-PRETRAINING_TOKENS = Path("artifacts/prepare/tokens/train.bin")
-REWARD_METRICS = Path("artifacts/reward/metrics.json")
+STAGE = Stage(
+    reads={
+        "policy": Kind.LANGUAGE_MODEL,
+        "reward": Kind.SCALAR_MODEL,
+        "reward_figures": Kind.FIGURES,
+        "prompts": Kind.PROMPTS,
+        "tokens": Kind.TOKENS,
+        "demonstrations": Kind.DEMONSTRATIONS,
+    },
+    makes={"model": Kind.LANGUAGE_MODEL},
+    params=("seed", "compute", "generation", "ppo", "prepare.max_prompt_tokens"),
+    curves={"history.csv": Curve("step", "rollout/score")},
+)
 SAMPLE_INTERVAL = 10
 SAMPLE_ROWS = 8
 PREFLIGHT_PROMPTS = 16
@@ -51,7 +60,7 @@ class PpoModule(TrainingModule):
 
     def __init__(
         self,
-        stage: Stage,
+        stage: Work,
         tokenizer: ChatTokenizer,
         prompts: list[EncodedPrompt],
         reference: GPT,
@@ -61,12 +70,12 @@ class PpoModule(TrainingModule):
         super().__init__(stage, total_steps=params.iterations)
         self.tokenizer, self.prompts, self.reward = tokenizer, prompts, reward
         adapted = isinstance(params.weights, Lora)
-        self.policy = trainable(reference if adapted else load_gpt(SFT), params.weights)
+        self.policy = trainable(reference if adapted else load_gpt(stage.read("policy")), params.weights)
         self.value = None
         if isinstance(params.algorithm, ActorCritic):
-            critic = load_scalar(REWARD)
+            critic = load_scalar(stage.read("reward"))
             if adapted:
-                critic = reward.network or load_scalar(REWARD, reference)
+                critic = reward.network or load_scalar(stage.read("reward"), reference)
             self.value = trainable(critic, params.weights)
         self.averaged = twin(self.policy).requires_grad_(False) if params.ema_decay else None
         self.register_buffer("kl_coef", torch.tensor(params.kl_coef, dtype=torch.float64))
@@ -74,7 +83,9 @@ class PpoModule(TrainingModule):
         self.frozen: dict[str, GPT | ScalarGPT] = {"reference": reference}
         if reward.network is not None:
             self.frozen["reward"] = reward.network
-        self.pretraining = TokenFile(PRETRAINING_TOKENS, context_length=self.policy.config.context_length)
+        self.pretraining = TokenFile(
+            stage.read("tokens") / "train.bin", context_length=self.policy.config.context_length
+        )
         self.note = ""
 
     @property
@@ -181,7 +192,7 @@ class PpoModule(TrainingModule):
         sampling = sampling_of(self.stage.params.generation)
         again = response_logprobs(self.policy, rollout.batch.rows(rows.flip(0)), sampling, _flip(rollout.kept))
         learned = "reward" in self.frozen
-        demonstrations = json.loads(REWARD_METRICS.read_text())["demonstrations"] if learned else {}
+        demonstrations = json.loads(self.stage.read("reward_figures").read_text())["demonstrations"] if learned else {}
         preflight(rollout, again.flip(0), clip_ratio=self.stage.params.ppo.clip_ratio, demonstrations=demonstrations)
 
     def _first_figures(self, figures: dict[str, float]) -> dict[str, float]:
@@ -214,19 +225,26 @@ def _flip(kept: Tensor | None) -> Tensor | None:
     return None if kept is None else kept.flip(0)
 
 
-def ppo(stage: Stage) -> None:
+def ppo(stage: Work) -> None:
     """The whole stage."""
-    params = stage.params
+    params, start = stage.params, stage.read("policy")
     torch.manual_seed(seed_of(stage))
-    tokenizer = load_tokenizer(SFT)
-    reference = load_gpt(SFT)
-    reward = open_source(params.ppo.reward, tokenizer, seed=seed_of(stage), trunk=reference)
+    tokenizer = load_tokenizer(start)
+    reference = load_gpt(start)
+    reward = open_source(
+        params.ppo.reward,
+        tokenizer,
+        seed=seed_of(stage),
+        trunk=reference,
+        model=stage.read("reward"),
+        demonstrations=stage.read("demonstrations"),
+    )
     if isinstance(reward, Verifier):
         prompts = reward.prompts(max_tokens=params.prepare.max_prompt_tokens)
     else:
-        prompts = load_prompts(PROMPTS, tokenizer, max_tokens=params.prepare.max_prompt_tokens)
+        prompts = load_prompts(stage.read("prompts"), tokenizer, max_tokens=params.prepare.max_prompt_tokens)
     module = PpoModule(stage, tokenizer, prompts, reference, reward)
     fit(stage, module, checkpoint_interval=params.ppo.checkpoint_interval, unit="iterations")
     stage.metrics |= {"episodes": params.ppo.iterations * params.ppo.rollout_batch_size, "prompts": len(prompts)}
-    save_model(stage.path("model"), module.published, SFT / "tokenizer.json", precision=module.precision)
+    save_model(stage.path("model"), module.published, start / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

@@ -38,13 +38,25 @@ from components.data.records import (
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileMeta, TokenFileWriter
 from components.progress import Progress
-from components.stages.runtime import Stage
+from components.stage import Kind, Stage
+from components.stages.runtime import Work
 
 logger = logging.getLogger(__name__)
-DATA = Path("data")
+STAGE = Stage(
+    reads={"data": Kind.RECORDS},
+    makes={
+        "tokenizer.json": Kind.TOKENIZER,
+        "tokens": Kind.TOKENS,
+        "demonstrations": Kind.DEMONSTRATIONS,
+        "prompts": Kind.PROMPTS,
+        "comparisons.jsonl": Kind.COMPARISONS,
+        "report.md": Kind.REPORT,
+    },
+    params=("prepare", "model.context_length", "sft.max_tokens"),
+)
 
 
-def prepare(stage: Stage) -> None:
+def prepare(stage: Work) -> None:
     """The whole stage; cleaned shards are kept in the state folder between its passes.
 
     Raises:
@@ -63,24 +75,24 @@ def prepare(stage: Stage) -> None:
     _check_enough(stage, report, metas)
 
 
-def _clean(stage: Stage, report: CorpusReport) -> list[Path]:
+def _clean(stage: Work, report: CorpusReport) -> list[Path]:
     """Pass 1: cleaned, unique records, a pickle-free file a shard."""
     folder = stage.state / "shards"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     paths: list[Path] = []
-    with Progress(_count_records(stage.params.prepare.max_records), "records cleaned") as progress:
-        for number, frame in enumerate(read_shards(DATA, stage.params.prepare, report)):
+    with Progress(_count_records(stage.read("data"), stage.params.prepare.max_records), "records cleaned") as progress:
+        for number, frame in enumerate(read_shards(stage.read("data"), stage.params.prepare, report)):
             paths.append(folder / f"{number:05d}.parquet")
             frame.to_parquet(paths[-1])
             progress.advance(report.read - progress.done)
     return paths
 
 
-def _count_records(limit: int) -> int:
+def _count_records(data: Path, limit: int) -> int:
     """About how many records will pass: one a line."""
     count = 0
-    for path in itertools.chain(DATA.glob("documents/*.jsonl"), DATA.glob("demonstrations/*.jsonl")):
+    for path in itertools.chain(data.glob("documents/*.jsonl"), data.glob("demonstrations/*.jsonl")):
         with path.open("rb") as file:
             count += sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     return min(count, limit) if limit else count
@@ -98,7 +110,7 @@ def _read(shard: Path) -> pd.DataFrame:
     return pd.read_parquet(shard)
 
 
-def _encode(stage: Stage, shards: list[Path], chat: ChatTokenizer) -> dict[str, TokenFileMeta]:
+def _encode(stage: Work, shards: list[Path], chat: ChatTokenizer) -> dict[str, TokenFileMeta]:
     """Pass 2: token files."""
     writers = {
         split: TokenFileWriter(stage.path(f"tokens/{split}.bin"), vocab_size=chat.vocab_size, endoftext=chat.endoftext)
@@ -114,14 +126,14 @@ def _encode(stage: Stage, shards: list[Path], chat: ChatTokenizer) -> dict[str, 
     return {split: writer.close() for split, writer in writers.items()}
 
 
-def _brought(stage: Stage, chat: ChatTokenizer, report: CorpusReport) -> Iterator[Comparison]:
-    for comparison in clean_comparisons(DATA, report):
+def _brought(stage: Work, chat: ChatTokenizer, report: CorpusReport) -> Iterator[Comparison]:
+    for comparison in clean_comparisons(stage.read("data"), report):
         said, longest = as_chat(comparison.messages), stage.params.prepare.max_prompt_tokens
         report.cut["comparisons brought"] += chat.is_cut(said, max_tokens=longest)
         yield comparison
 
 
-def _export_conversations(stage: Stage, shards: list[Path], chat: ChatTokenizer, report: CorpusReport) -> None:
+def _export_conversations(stage: Work, shards: list[Path], chat: ChatTokenizer, report: CorpusReport) -> None:
     """Pass 3: demonstrations and prompts."""
     params = stage.params.prepare
     pool = PromptPool(chat, max_tokens=params.max_prompt_tokens, per_conversation=params.prompts_per_conversation)
@@ -133,7 +145,7 @@ def _export_conversations(stage: Stage, shards: list[Path], chat: ChatTokenizer,
         for shard in shards:
             pool.add(_conversations(shard, stage))
             progress.advance()
-    for prompt in clean_prompts(DATA, report):
+    for prompt in clean_prompts(stage.read("data"), report):
         pool.add_brought(prompt, prompt_use_of(group_of(prompt), params))
     prompts = pool.resolve()
     report.dropped.update(pool.dropped)
@@ -147,7 +159,7 @@ def _export_conversations(stage: Stage, shards: list[Path], chat: ChatTokenizer,
     stage.metrics["overlaps"] = overlaps
 
 
-def _conversations(shard: Path, stage: Stage) -> pd.DataFrame:
+def _conversations(shard: Path, stage: Work) -> pd.DataFrame:
     """The multi-turn conversations of a shard with the role each plays after pretraining."""
     frame = _read(shard)
     frame = frame[frame["messages"].notna()].copy()
@@ -159,7 +171,7 @@ def _conversations(shard: Path, stage: Stage) -> pd.DataFrame:
 
 
 def _demonstrations(
-    shard: Path, split: str, stage: Stage, chat: ChatTokenizer, report: CorpusReport
+    shard: Path, split: str, stage: Work, chat: ChatTokenizer, report: CorpusReport
 ) -> Iterator[Demonstration]:
     """A shard's demonstrations; their answers are counted, those apart that begin too late for a row of sft."""
     frame = _conversations(shard, stage)
@@ -177,7 +189,7 @@ def _demonstrations(
         yield Demonstration(id=name, messages=tuple(map(as_message, messages)), group=group)
 
 
-def _check_enough(stage: Stage, report: CorpusReport, metas: dict[str, TokenFileMeta]) -> None:
+def _check_enough(stage: Work, report: CorpusReport, metas: dict[str, TokenFileMeta]) -> None:
     """Stop where a later stage would have nothing to work on.
 
     Raises:
@@ -206,7 +218,7 @@ def _check_enough(stage: Stage, report: CorpusReport, metas: dict[str, TokenFile
         problems += [f"there is no {use} prompt" for use in USES if not report.kept[f"{use} prompts"]]
     if problems:
         raise RecordError(
-            f"{DATA}/ is too small:\n"
+            f"{stage.read('data')}/ is too small:\n"
             + "".join(f"  {problem}\n" for problem in problems)
             + f"{report.read} records were read, {sum(report.kept[split] for split in SPLITS)} kept; "
             f"{stage.path('report.md')} counts what was dropped and why. More or longer records help, and larger "
@@ -214,7 +226,7 @@ def _check_enough(stage: Stage, report: CorpusReport, metas: dict[str, TokenFile
         )
 
 
-def _summarise(stage: Stage, report: CorpusReport, metas: dict[str, TokenFileMeta], chat: ChatTokenizer) -> None:
+def _summarise(stage: Work, report: CorpusReport, metas: dict[str, TokenFileMeta], chat: ChatTokenizer) -> None:
     """The data report: figures for DVC and MLflow, and a page to read."""
     stage.metrics |= {
         "records": {"read": report.read, **{name.replace(" ", "_"): n for name, n in report.kept.items()}},

@@ -4,8 +4,6 @@ Reads the token files of prepare, writes `artifacts/pretrain/model/` and registe
 measured in bits per byte, which does not depend on the tokenizer.
 """
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -14,26 +12,31 @@ from components.data.chat import ChatTokenizer
 from components.data.order import epoch_windows
 from components.data.tokens import TokenFile
 from components.evaluation.perplexity import token_file_bits_per_byte
-from components.lineage import TOKENIZER
 from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.sizes import config_for
 from components.models.transformer import GPT, count_parameters
+from components.stage import Curve, Kind, Stage
 from components.stages.fit import SupervisedModule, compiled, fit
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
-TOKENS = Path("artifacts/prepare/tokens")
+STAGE = Stage(
+    reads={"tokenizer": Kind.TOKENIZER, "tokens": Kind.TOKENS},
+    makes={"model": Kind.LANGUAGE_MODEL},
+    params=("seed", "model", "compute", "pretrain"),
+    curves={"history.csv": Curve("step", "train/loss")},
+)
 
 
 class PretrainModule(SupervisedModule):
     """Next-token prediction on windows of the token files."""
 
-    def __init__(self, stage: Stage, model: GPT) -> None:
+    def __init__(self, stage: Work, model: GPT) -> None:
         params = stage.params.pretrain
         super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
         context = model.config.context_length
-        self.train_tokens = TokenFile(TOKENS / "train.bin", context_length=context)
-        self.validation_tokens = TokenFile(TOKENS / "validation.bin", context_length=context)
+        self.train_tokens = TokenFile(stage.read("tokens") / "train.bin", context_length=context)
+        self.validation_tokens = TokenFile(stage.read("tokens") / "validation.bin", context_length=context)
         self.hidden = compiled(model.__call__, stage.params.compute)
         self.note = ""
 
@@ -77,11 +80,11 @@ class PretrainModule(SupervisedModule):
         return {"validation/bits_per_byte": bits}
 
 
-def pretrain(stage: Stage) -> None:
+def pretrain(stage: Work) -> None:
     """The whole stage."""
     params = stage.params
     torch.manual_seed(params.seed)
-    tokenizer = ChatTokenizer.load(TOKENIZER)
+    tokenizer = ChatTokenizer.load(stage.read("tokenizer"))
     config = config_for(params.model.size, vocab_size=tokenizer.vocab_size, context_length=params.model.context_length)
     module = PretrainModule(stage, GPT(config))
     fit(
@@ -97,5 +100,5 @@ def pretrain(stage: Stage) -> None:
         "train_tokens": params.pretrain.max_steps * params.pretrain.batch_size * config.context_length,
         "validation": {"bits_per_byte": final["validation/bits_per_byte"]},
     }
-    save_model(stage.path("model"), model, TOKENIZER, precision=module.precision)
+    save_model(stage.path("model"), model, stage.read("tokenizer"), precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

@@ -21,20 +21,15 @@ from components.data.records import RecordError
 from components.data.sequences import pack
 from components.evaluation.typicality import Typicality
 from components.labeling.gold import Gold
-from components.lineage import ARTIFACTS
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
 from components.stages.arithmetic import device_of, precision_of
 from components.stages.replies import EncodedPrompt, Reply
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
 logger = logging.getLogger(__name__)
 Scores = Callable[[Sequence[EncodedPrompt], Sequence[Reply]], list[float]]
 
-LABELER = ARTIFACTS / "compare/labeler.json"
-REWARD = ARTIFACTS / "reward/model"
-JUDGE = ARTIFACTS / "reward/judge"
-DEMONSTRATIONS = ARTIFACTS / "prepare/demonstrations"
 HELD_OUT = ("validation", "test")
 
 
@@ -49,23 +44,24 @@ class Court:
     left_out: dict[str, str]
 
 
-def open_court(stage: Stage, tokenizer: ChatTokenizer) -> Court:
+def open_court(stage: Work, tokenizer: ChatTokenizer) -> Court:
     """The referees that this lineage's data allow."""
     referees: dict[str, Scores] = {}
     inapplicable: list[str] = []
     left_out: dict[str, str] = {}
-    if json.loads(LABELER.read_text())["kind"] == "simulated":
-        gold = Gold.of_demonstrations(DEMONSTRATIONS / "train.jsonl")
+    demonstrations = stage.read("demonstrations")
+    if json.loads(stage.read("labeler").read_text())["kind"] == "simulated":
+        gold = Gold.of_demonstrations(demonstrations / "train.jsonl")
         referees["gold"] = lambda prompts, replies: [
             gold.score(prompt.user, reply.text(tokenizer)) for prompt, reply in zip(prompts, replies, strict=True)
         ]
         inapplicable.append("judge")
     else:
-        referees["judge"] = scalar_scores(stage, JUDGE, tokenizer)
+        referees["judge"] = scalar_scores(stage, stage.read("judge"), tokenizer)
         left_out["gold"] = "the labeler is a file: what its people like has no formula"
         left_out["share_of_ceiling"] = "the labeler is a file: how often its people contradict themselves is not known"
     try:
-        people = Typicality.of_demonstrations(*(DEMONSTRATIONS / f"{split}.jsonl" for split in HELD_OUT))
+        people = Typicality.of_demonstrations(*(demonstrations / f"{split}.jsonl" for split in HELD_OUT))
         referees["typicality"] = lambda _, replies: [people.score(reply.text(tokenizer)) for reply in replies]
     except RecordError as error:
         left_out["typicality"] = str(error)
@@ -73,7 +69,7 @@ def open_court(stage: Stage, tokenizer: ChatTokenizer) -> Court:
     return Court(referees, inapplicable, left_out)
 
 
-def scalar_scores(stage: Stage, folder: Path, tokenizer: ChatTokenizer) -> Scores:
+def scalar_scores(stage: Work, folder: Path, tokenizer: ChatTokenizer) -> Scores:
     """The reward model of a folder as a function of prompts and replies."""
     device, precision = device_of(stage), precision_of(stage)
     model = load_scalar(folder).to(device)

@@ -10,7 +10,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,13 +28,25 @@ from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
 from components.schema import FileLabeler, PairwiseObjective, RankingObjective
+from components.stage import Curve, Kind, Stage
 from components.stages.fit import SupervisedModule, fit, seed_of
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 from components.tracking import SilentTracker
 
-SFT = Path("artifacts/sft/model")
-COMPARISONS = Path("artifacts/compare")
-DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
+STAGE = Stage(
+    reads={
+        "base": Kind.LANGUAGE_MODEL,
+        "train": Kind.COMPARISONS,
+        "judge": Kind.COMPARISONS,
+        "validation": Kind.COMPARISONS,
+        "demonstrations": Kind.DEMONSTRATIONS,
+    },
+    makes={"model": Kind.SCALAR_MODEL, "judge": Kind.SCALAR_MODEL},
+    params=(
+        "seed", "compare.labeler", "compute", "generation.max_new_tokens", "prepare.max_prompt_tokens", "reward",
+    ),
+    curves={"history.csv": Curve("step", "train/pair_accuracy"), "calibration.csv": Curve("confidence", "accuracy")},
+)  # fmt: skip
 CALIBRATION_DEMONSTRATIONS = 256
 SCORED_TOGETHER = 16  # prompts
 
@@ -43,7 +54,7 @@ SCORED_TOGETHER = 16  # prompts
 class RewardModule(SupervisedModule):
     """Ranking over K replies a prompt."""
 
-    def __init__(self, stage: Stage, model: ScalarGPT, data: list[EncodedComparison], pad_id: int) -> None:
+    def __init__(self, stage: Work, model: ScalarGPT, data: list[EncodedComparison], pad_id: int) -> None:
         params = stage.params.reward
         self.objective = params.objective
         self.data = as_pairs(data) if isinstance(self.objective, PairwiseObjective) else data
@@ -101,7 +112,9 @@ def score_demonstrations(module: RewardModule, tokenizer: ChatTokenizer) -> Tens
     """Scores of the first demonstrations' first answers, [N]."""
     params = module.stage.params
     prompts, replies = [], []
-    for demonstration in islice(read_records(DEMONSTRATIONS, Demonstration), CALIBRATION_DEMONSTRATIONS):
+    for demonstration in islice(
+        read_records(module.stage.read("demonstrations"), Demonstration), CALIBRATION_DEMONSTRATIONS
+    ):
         chat = as_chat(demonstration.messages)
         answer = next(index for index, message in enumerate(chat) if message["role"] == "assistant")
         prompts.append(tokenizer.encode_prompt(chat[:answer], max_tokens=params.prepare.max_prompt_tokens))
@@ -128,7 +141,7 @@ def normalise(module: RewardModule, tokenizer: ChatTokenizer) -> dict[str, float
     return {"gain": gain, "shift": -gain * float(scores.mean()), "mean": float(after.mean()), "std": float(after.std())}
 
 
-def describe(stage: Stage, train: PairTable, validation: PairTable) -> None:
+def describe(stage: Work, train: PairTable, validation: PairTable) -> None:
     """Put accuracy and calibration of the finished model into the stage's metrics and files."""
     figures, curve = pair_figures(validation, seed=seed_of(stage))
     with stage.path("calibration.csv").open("w", newline="") as out:
@@ -139,16 +152,16 @@ def describe(stage: Stage, train: PairTable, validation: PairTable) -> None:
     stage.metrics["validation"] = figures
 
 
-def train_on(stage: Stage, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> tuple[RewardModule, ScalarGPT]:
+def train_on(stage: Work, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> tuple[RewardModule, ScalarGPT]:
     """A reward model of some comparisons."""
     torch.manual_seed(seed_of(stage))
-    model = trainable(ScalarGPT.on(load_gpt(SFT)), stage.params.reward.weights)
+    model = trainable(ScalarGPT.on(load_gpt(stage.read("base"))), stage.params.reward.weights)
     module = RewardModule(stage, model, data, tokenizer.pad)
     fit(stage, module, checkpoint_interval=stage.params.reward.checkpoint_interval)
     return module, model
 
 
-def train_judge(stage: Stage, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> None:
+def train_judge(stage: Work, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> None:
     """The second model, with checkpoints of its own, whose curve nobody follows."""
     state, scratch = stage.state / "judge", stage.scratch / "judge"
     for folder in (state, scratch):
@@ -157,17 +170,17 @@ def train_judge(stage: Stage, data: list[EncodedComparison], tokenizer: ChatToke
     own = replace(stage, state=state, scratch=scratch, tracker=silent, metrics={})
     module, model = train_on(own, data, tokenizer)
     normalise(module, tokenizer)
-    save_model(stage.path("judge"), model, SFT / "tokenizer.json", precision=module.precision)
+    save_model(stage.path("judge"), model, stage.read("base") / "tokenizer.json", precision=module.precision)
 
 
-def reward(stage: Stage) -> None:
+def reward(stage: Work) -> None:
     """The whole stage."""
     params = stage.params
-    tokenizer = load_tokenizer(SFT)
+    tokenizer = load_tokenizer(stage.read("base"))
 
     def load(split: str) -> tuple[list[EncodedComparison], dict[str, int]]:
         return load_comparisons(
-            COMPARISONS / f"{split}.jsonl",
+            stage.read(split),
             tokenizer,
             max_prompt_tokens=params.prepare.max_prompt_tokens,
             max_reply_tokens=params.generation.max_new_tokens,
@@ -186,5 +199,5 @@ def reward(stage: Stage) -> None:
         "demonstrations": normalise(module, tokenizer),
     }
     describe(stage, score_pairs(module, train[: len(validation)]), score_pairs(module, validation))
-    save_model(stage.path("model"), model, SFT / "tokenizer.json", precision=module.precision)
+    save_model(stage.path("model"), model, stage.read("base") / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

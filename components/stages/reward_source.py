@@ -19,9 +19,6 @@ from components.models.transformer import GPT
 from components.schema_rl import GoldReward, ModelReward, VerifierReward
 from components.stages.replies import EncodedPrompt
 
-REWARD = Path("artifacts/reward/model")
-DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
-
 
 class RewardSource(ABC):
     """Scores replies; higher is better."""
@@ -95,17 +92,31 @@ class Verifier(TextReward):
 
 
 def open_source(
-    params: ModelReward | GoldReward | VerifierReward, tokenizer: ChatTokenizer, *, seed: int, trunk: GPT
+    params: ModelReward | GoldReward | VerifierReward,
+    tokenizer: ChatTokenizer,
+    *,
+    seed: int,
+    trunk: GPT,
+    model: Path,
+    demonstrations: Path,
 ) -> RewardSource:
-    """The reward source that the parameters name; a reward model that was trained on `trunk` as adapters shares it.
+    """The reward source that the parameters name.
+
+    Args:
+        params: what kind of source, `ppo.reward`.
+        tokenizer: of the policy.
+        seed: of a verifier's questions.
+        trunk: a reward model that was trained on it as adapters shares it.
+        model: the reward model's folder.
+        demonstrations: what the gold function is made of.
 
     Raises:
         ModuleNotFoundError: a verifier is asked for and the extra is not installed.
     """
     if isinstance(params, ModelReward):
-        return LearnedReward(load_scalar(REWARD, trunk))
+        return LearnedReward(load_scalar(model, trunk))
     if isinstance(params, GoldReward):
-        return GoldFunction(tokenizer, Gold.of_demonstrations(DEMONSTRATIONS))
+        return GoldFunction(tokenizer, Gold.of_demonstrations(demonstrations))
     try:
         import reasoning_gym  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import gc
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ from components import schema
 from components.data.digests import file_md5, folder_md5
 from components.data.records import RecordError
 from components.lineage import flatten, is_alive, process_identity, process_session
+from components.stage import ARTIFACTS, Pipeline
 from components.tracking import PARENT_VARIABLE, SilentTracker, StageTracker
 
 logger = logging.getLogger(__name__)
 
-ARTIFACTS = Path("artifacts")
 GRAPH = Path("dvc.yaml")
 STATE_ROOT_VARIABLE = "GPTLINEAGE_STATE"
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -47,8 +48,9 @@ USER_ERRORS = (parameters.ParamsError, RecordError, StageStopped)
 
 
 @dataclass
-class Stage:
-    """A running stage: its parameters, where it writes, where it keeps what a resumed run needs, its tracker.
+class Work:
+    """A running stage: its parameters, where it writes, where it keeps what a resumed run needs, its tracker, and its
+    inputs by the names that its declaration gives them.
 
     `scratch` is where this process alone writes while it trains: the state folder, but for the helper processes of
     data-parallel training, which see the checkpoints and keep nothing.
@@ -60,14 +62,25 @@ class Stage:
     state: Path
     scratch: Path
     tracker: StageTracker
+    inputs: Mapping[str, Path]
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """A path below the stage's output folder."""
         return self.out / name
 
+    def read(self, name: str) -> Path:
+        """Where an input lies."""
+        return self.inputs[name]
 
-def run_stage(name: str, work: Callable[[Stage], None]) -> None:
+
+def inputs_of(name: str) -> dict[str, Path]:
+    """Where the inputs of a node of the default pipeline lie."""
+    pipeline: Pipeline = importlib.import_module("pipelines.default.pipeline").PIPELINE
+    return pipeline.nodes[name].reads()
+
+
+def run_stage(name: str, work: Callable[[Work], None]) -> None:
     """Run a stage as a process of its own, to its end: `python -m components.stages <name>`."""
     logging.basicConfig(level=logging.INFO, format=f"[{name}] %(message)s", stream=sys.stdout)
     quiet_libraries()
@@ -92,7 +105,7 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
     _leave()
 
 
-def _run(name: str, work: Callable[[Stage], None]) -> None:
+def _run(name: str, work: Callable[[Work], None]) -> None:
     started = time.monotonic()
     tree = parameters.read_tree()
     params = parameters.check(tree, source=str(parameters.PARAMS_FILE))
@@ -101,7 +114,7 @@ def _run(name: str, work: Callable[[Stage], None]) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             silent = SilentTracker(name, tree, state=state, artifacts=ARTIFACTS)
             _collect_garbage()
-            work(Stage(name, params, Path(scratch), state, Path(scratch), silent))
+            work(Work(name, params, Path(scratch), state, Path(scratch), silent, inputs_of(name)))
         return
     with lease(state):
         state.mkdir(parents=True, exist_ok=True)
@@ -109,12 +122,12 @@ def _run(name: str, work: Callable[[Stage], None]) -> None:
 
 
 def _work(
-    name: str, work: Callable[[Stage], None], tree: dict[str, Any], params: schema.Params, state: Path, started: float
+    name: str, work: Callable[[Work], None], tree: dict[str, Any], params: schema.Params, state: Path, started: float
 ) -> None:
     out = ARTIFACTS / name
     out.mkdir(parents=True, exist_ok=True)
     with StageTracker(name, tree, state=state, artifacts=ARTIFACTS) as tracker:
-        stage = Stage(name, params, out, state, state, tracker)
+        stage = Work(name, params, out, state, state, tracker, inputs_of(name))
         _collect_garbage()
         work(stage)
         duration = time.monotonic() - started

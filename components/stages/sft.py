@@ -5,31 +5,37 @@ Writes `artifacts/sft/model/` and registers it as `gpt-sft`.
 """
 
 import math
-from pathlib import Path
 
 import torch
 
 from components.checkpoints import load_gpt, load_tokenizer, save_model
 from components.data.demonstrations import load_demonstrations
 from components.models.adapters import trainable
+from components.stage import Curve, Kind, Stage
 from components.stages.fit import fit
 from components.stages.imitation import ImitationModule
-from components.stages.runtime import Stage
+from components.stages.runtime import Work
 
-PRETRAINED = Path("artifacts/pretrain/model")
-DEMONSTRATIONS = Path("artifacts/prepare/demonstrations")
+STAGE = Stage(
+    reads={"base": Kind.LANGUAGE_MODEL, "demonstrations": Kind.DEMONSTRATIONS},
+    makes={"model": Kind.LANGUAGE_MODEL},
+    params=("seed", "compute", "sft"),
+    curves={"history.csv": Curve("step", "train/loss")},
+)
 
 
-def sft(stage: Stage) -> None:
+def sft(stage: Work) -> None:
     """The whole stage."""
-    params = stage.params
+    params, base = stage.params, stage.read("base")
     torch.manual_seed(params.seed)
-    tokenizer = load_tokenizer(PRETRAINED)
+    tokenizer = load_tokenizer(base)
     train, validation = (
-        load_demonstrations(DEMONSTRATIONS / f"{split}.jsonl", tokenizer, max_tokens=params.sft.max_tokens)
+        load_demonstrations(
+            stage.read("demonstrations") / f"{split}.jsonl", tokenizer, max_tokens=params.sft.max_tokens
+        )
         for split in ("train", "validation")
     )
-    model = trainable(load_gpt(PRETRAINED), params.sft.weights, new_tokens=True)
+    model = trainable(load_gpt(base), params.sft.weights, new_tokens=True)
     module = ImitationModule(stage, model.train(), params.sft, train=train, validation=validation)
     stage.metrics["untuned"] = module.validate()
     fit(
@@ -44,5 +50,5 @@ def sft(stage: Stage) -> None:
         "trained_fraction": train.trained_fraction,
         "validation": {"loss": final["validation/loss"], "perplexity": math.exp(final["validation/loss"])},
     }
-    save_model(stage.path("model"), model, PRETRAINED / "tokenizer.json", precision=module.precision)
+    save_model(stage.path("model"), model, base / "tokenizer.json", precision=module.precision)
     stage.tracker.register_model(stage.path("model"))

@@ -18,7 +18,7 @@ from components.models.transformer import GPT
 from components.stages.ppo import PpoModule
 from components.stages.replies import load_prompts
 from components.stages.reward_source import LearnedReward, RewardSource, open_source
-from components.stages.runtime import Stage
+from components.stages.runtime import Work, inputs_of
 from components.tracking import SilentTracker
 from tests.contracts.imports import ROOT
 from tests.flows.repository import TINY, WORDS
@@ -130,23 +130,30 @@ def make_files(root: Path, *, width: int = 32) -> None:
     (models / "reward/metrics.json").write_text(json.dumps(metrics))
 
 
-def make_stage(root: Path, **changes: object) -> Stage:
-    """A ppo stage in the present folder; changes are `ppo__kl_coef=0.2` and the like."""
+def make_stage(root: Path, stage: str = "ppo", **changes: object) -> Work:
+    """A stage in the present folder; changes are `ppo__kl_coef=0.2` and the like."""
     tree = parameters.override(parameters.read_tree(ROOT / "params.yaml"), {**TINY, **QUICK})
     tree = parameters.override(tree, {key.replace("__", "."): value for key, value in changes.items()})
     params = parameters.check(tree, source="test")
     state = root / "state"
     state.mkdir(exist_ok=True)
-    tracker = SilentTracker("ppo", tree, state=state, artifacts=root / "artifacts")
-    return Stage("ppo", params, root / "artifacts/ppo", state, state, tracker)
+    tracker = SilentTracker(stage, tree, state=state, artifacts=root / "artifacts")
+    return Work(stage, params, root / "artifacts" / stage, state, state, tracker, inputs_of(stage))
 
 
-def make_module(stage: Stage, reward: RewardSource | None = None) -> Offline:
+def make_module(stage: Work, reward: RewardSource | None = None) -> Offline:
     """The module of a stage made by `make_stage`."""
     tokenizer = ChatTokenizer.load(Path("artifacts/prepare/tokenizer.json"))
     prompts = load_prompts(Path("artifacts/prepare/prompts/ppo.jsonl"), tokenizer, max_tokens=16)
     reference = load_gpt(Path("artifacts/sft/model"))
-    source = reward or open_source(stage.params.ppo.reward, tokenizer, seed=0, trunk=reference)
+    source = reward or open_source(
+        stage.params.ppo.reward,
+        tokenizer,
+        seed=0,
+        trunk=reference,
+        model=stage.read("reward"),
+        demonstrations=stage.read("demonstrations"),
+    )
     assert reward is not None or isinstance(source, LearnedReward)
     module = Offline(stage, tokenizer, prompts, reference, source)
     module.on_fit_start()

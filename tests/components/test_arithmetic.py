@@ -14,12 +14,7 @@ from tests.components.alignment import make_files, make_stage
 def stage(tmp_path, monkeypatch):
     make_files(tmp_path)
     monkeypatch.chdir(tmp_path)
-    return lambda name, **changes: _named(make_stage(tmp_path, **changes), name)
-
-
-def _named(stage, name):
-    stage.name = name
-    return stage
+    return lambda name, **changes: make_stage(tmp_path, name, **changes)
 
 
 def decide(monkeypatch, answer):

@@ -24,7 +24,7 @@ def stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compare, "PROMPTS_AT_ONCE", 8)
     shutil.copy("artifacts/prepare/prompts/ppo.jsonl", "artifacts/prepare/prompts/compare.jsonl")
-    return make_stage(tmp_path, **CHANGES)
+    return make_stage(tmp_path, "compare", **CHANGES)
 
 
 def brought(stage, rows):
@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_where_it_was(stage):
 def test_a_reply_that_was_cut_keeps_its_last_token_and_is_known_as_cut(stage):
     """With room for 8 tokens most replies of a random model are cut: the end marker must not overwrite their last."""
     _, sampled, _ = _sample(stage)
-    end = load_tokenizer(compare.SFT).end
+    end = load_tokenizer(stage.read("policy")).end
     flat = [reply for own in sampled for reply in own]
     assert any(reply.ended for reply in flat) and not all(reply.ended for reply in flat)
     assert all((reply.ids[-1] == end) == reply.ended for reply in flat)
@@ -79,9 +79,9 @@ def test_a_reply_that_was_cut_keeps_its_last_token_and_is_known_as_cut(stage):
 
 def test_what_is_compared_is_what_was_sampled(stage):
     stage.out.mkdir(parents=True, exist_ok=True)
-    write_records(compare.DEMONSTRATIONS, [])
+    write_records(stage.read("demonstrations"), [])
     compare.compare(stage)
-    tokenizer = load_tokenizer(compare.SFT)
+    tokenizer = load_tokenizer(stage.read("policy"))
     rows = [row for name in compare.SPLITS for row in read_records(stage.path(f"{name}.jsonl"), Comparison)]
     assert len(rows) == 20
     for row in rows:

@@ -21,7 +21,6 @@ from components.models.heads import ScalarGPT
 from components.models.scoring import response_logits, response_logprobs
 from components.schema_base import Lora
 from components.schema_rl import Stops
-from components.stages import ppo
 from components.stages.policy_update import PolicyUpdate
 from components.stages.reward_source import RewardSource
 from components.stages.rollout import Experience, Rollout, appraise, distinct_bigrams, examine, rollout_figures
@@ -239,13 +238,13 @@ def test_with_adapters_nothing_but_adapters_and_heads_moves(stage, changes):
     assert module.value.body.token_embedding.weight is module.frozen["reward"].body.token_embedding.weight
 
 
-def test_the_value_network_shares_the_trunk_of_an_adapted_reward_model_whatever_pays(stage, tmp_path, monkeypatch):
+def test_the_value_network_shares_the_trunk_of_an_adapted_reward_model_whatever_pays(stage, tmp_path):
     lora = {"kind": "lora", "rank": 2, "alpha": 4.0}
     reference = load_gpt(Path("artifacts/sft/model"))
     judge = trainable(ScalarGPT.on(reference), Lora(**lora))
     save_model(tmp_path / "reward", judge, Path("artifacts/prepare/tokenizer.json"))
-    monkeypatch.setattr(ppo, "REWARD", tmp_path / "reward")
-    module = make_module(stage(ppo__weights=lora), Bandit())
+    work = stage(ppo__weights=lora)
+    module = make_module(replace(work, inputs={**work.inputs, "reward": tmp_path / "reward"}), Bandit())
     assert module.value.body.token_embedding.weight is module.frozen["reference"].token_embedding.weight
 
 

@@ -31,8 +31,7 @@ def place(tmp_path, monkeypatch):
         for name, rows in files.items():
             text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
             (tmp_path / "raw" / name).write_text(text)
-        stage = make_stage(tmp_path, **changes)
-        stage.out = tmp_path / "artifacts/prepare"
+        stage = make_stage(tmp_path, "prepare", **changes)
         stage.out.mkdir(parents=True, exist_ok=True)
         ingest.build(stage.params, tmp_path / "data", downloads=tmp_path / ".lineage/downloads")
         prepare(stage)

@@ -16,6 +16,7 @@ from components.stages.evaluate import ALIGNED
 from components.stages.referees import open_court, scalar_scores
 from components.stages.replies import EncodedPrompt, Reply
 from components.stages.reward import reward
+from components.stages.runtime import inputs_of
 from tests.components.alignment import make_files, make_stage, steady
 from tests.flows.repository import WORDS
 
@@ -46,9 +47,12 @@ def stage(tmp_path, monkeypatch):
             Demonstration(id=f"{split}-{n}", messages=(said("user", draw), said("assistant", draw))) for n in range(90)
         ]
         write_records(Path(f"artifacts/prepare/demonstrations/{split}.jsonl"), talk)
-    started = make_stage(tmp_path, reward__epochs=12, reward__optimizer=steady(0.003))
-    started.name, started.out = "reward", tmp_path / "artifacts/reward"
-    return started
+    return make_stage(tmp_path, "reward", reward__epochs=12, reward__optimizer=steady(0.003))
+
+
+def judging(stage):
+    """What `evaluate` works with after that reward stage."""
+    return replace(stage, inputs=inputs_of("evaluate"))
 
 
 def label_by(stage, kind):
@@ -65,7 +69,7 @@ def test_people_are_judged_by_a_model_of_the_half_that_nothing_trained_on(stage)
     first, judge = (load_scalar(stage.path(name)).state_dict() for name in ("model", "judge"))
     assert any(not torch.equal(first[name], judge[name]) for name in first)
     tokenizer = load_tokenizer(stage.path("judge"))
-    court = open_court(stage, tokenizer)
+    court = open_court(judging(stage), tokenizer)
     assert list(court.referees) == ["judge", "typicality"]
     assert "gold" in court.left_out and "share_of_ceiling" in court.left_out
     ids = tokenizer.encode_prompt([{"role": "user", "content": "hello"}], max_tokens=16)
@@ -77,7 +81,7 @@ def test_people_are_judged_by_a_model_of_the_half_that_nothing_trained_on(stage)
 
 def test_gates_of_people_open_without_the_gold_function(stage):
     reward(label_by(stage, "file"))
-    court = open_court(stage, load_tokenizer(stage.path("model")))
+    court = open_court(judging(stage), load_tokenizer(stage.path("model")))
     healthy = {
         "judge_win_rate_low": 0.7,
         "typicality_win_rate_low": 0.45,
@@ -94,7 +98,7 @@ def test_gates_of_people_open_without_the_gold_function(stage):
 def test_a_simulated_labeler_is_judged_by_its_own_function(stage):
     reward(label_by(stage, "simulated"))
     assert not (stage.path("judge") / "model.safetensors").exists()
-    court = open_court(stage, load_tokenizer(stage.path("model")))
+    court = open_court(judging(stage), load_tokenizer(stage.path("model")))
     assert list(court.referees) == ["gold", "typicality"] and court.inapplicable == ["judge"] and not court.left_out
 
 
@@ -102,7 +106,7 @@ def test_without_held_out_replies_typicality_is_left_out_and_said(stage):
     for split in ("validation", "test"):
         write_records(Path(f"artifacts/prepare/demonstrations/{split}.jsonl"), [])
     reward(label_by(stage, "simulated"))
-    court = open_court(stage, load_tokenizer(stage.path("model")))
+    court = open_court(judging(stage), load_tokenizer(stage.path("model")))
     assert list(court.referees) == ["gold"] and "too few" in court.left_out["typicality"]
 
 
@@ -112,7 +116,7 @@ def test_a_reply_that_was_cut_is_scored_as_it_was_sampled(stage):
     ids = tokenizer.encode_prompt([{"role": "user", "content": "hello"}], max_tokens=16)
     prompt = EncodedPrompt("p", (), ids)
     cut = tokenizer.encode_text("nice dog today")
-    score = scalar_scores(stage, Path("artifacts/reward/model"), tokenizer)
+    score = scalar_scores(judging(stage), Path("artifacts/reward/model"), tokenizer)
     (found,) = score([prompt], [Reply(cut, ended=False)])
     model = load_scalar(Path("artifacts/reward/model"))
     with torch.no_grad():

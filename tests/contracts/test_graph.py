@@ -1,7 +1,6 @@
 """dvc.yaml tells the truth: code, parameters and files that a stage uses are those it declares."""
 
 import ast
-import importlib.util
 import subprocess
 import sys
 
@@ -11,21 +10,70 @@ import yaml
 from components import params as parameters
 from components import schema, schema_base, schema_rl
 from components.lineage import PARENTS, STAGES, flatten
-from tests.contracts.imports import ROOT, closure
+from components.stage import Kind, Pipeline, Stage, node
+from flows.render import code, declarations, render
+from pipelines.default.pipeline import PIPELINE
+from tests.contracts.imports import ROOT
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
-@pytest.mark.parametrize("stage", GRAPH)
-def test_code_dependencies_are_exactly_what_the_stage_imports(stage):
-    declared = {dep for dep in GRAPH[stage]["deps"] if dep.startswith("components/")}
-    assert declared == closure(ROOT / f"components/stages/{stage}.py") - {"components/__init__.py"}
+def test_the_graph_is_what_the_declaration_says():
+    assert (ROOT / "dvc.yaml").read_text() == render(PIPELINE, ROOT), "python -m flows.render"
+
+
+def test_a_stage_depends_on_the_code_it_runs_and_on_none_that_only_watches(tmp_path):
+    files = {"stages/one.py": "from components.data import two\nimport torch", "tracking.py": "", "unused.py": "",
+             "data/two.py": "from components import tracking\ndef f():\n    import components.three", "three.py": "",
+             "__init__.py": ""}  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / "components" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "components" / name).write_text(text)
+    found = code(tmp_path / "components/stages/one.py", tmp_path)
+    assert found == {"components/stages/one.py", "components/data/two.py", "components/three.py"}
+
+
+MAKER = Stage(reads={"data": Kind.RECORDS}, makes={"model": Kind.LANGUAGE_MODEL, "rows": Kind.PROMPTS}, params=())
+READER = Stage(reads={"model": Kind.LANGUAGE_MODEL}, makes={}, params=())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problem"),
+    [
+        ({"model": "maker/model"}, None),
+        ({"model": "maker/model/part"}, None),
+        ({"model": "maker/rows"}, "maker/rows: a language model is read, this is a prompts"),
+        ({"model": "maker/modell"}, "maker/modell: maker makes no 'modell'"),
+        ({"model": "later/model"}, "later/model: no node before it is called 'later'"),
+        ({}, "nothing feeds 'model'"),
+        ({"model": "maker/model", "extra": "maker/rows"}, "reader reads no 'extra'"),
+    ],
+)
+def test_what_does_not_fit_in_a_pipeline_is_named(inputs, problem):
+    pipeline = Pipeline(node("maker", data="./data"), node("reader", **inputs))
+    found = pipeline.problems({"maker": MAKER, "reader": READER})
+    assert found == ([f"reader: {problem}"] if problem else [])
+
+
+def test_a_stage_may_stand_in_a_pipeline_twice():
+    pipeline = Pipeline(
+        node("maker", data="./data"), *(node(f"reader-{n}", stage="reader", model="maker/model") for n in (1, 2))
+    )
+    assert pipeline.problems({"maker": MAKER, "reader": READER}) == []
+    with pytest.raises(ValueError, match="same name"):
+        Pipeline(node("maker", data="./data"), node("maker", data="./data"))
 
 
 @pytest.mark.parametrize("stage", GRAPH)
-def test_command_is_the_stage(stage):
-    assert GRAPH[stage]["cmd"] == f"python -m components.stages {stage}"
-    assert importlib.util.find_spec(f"components.stages.{stage}")
+def test_inputs_that_a_stage_asks_for_are_those_it_declares(stage):
+    """`stage.read("...")` in the code that a stage runs, unless another of its files names it."""
+    asked = {
+        call.args[0].value
+        for call in ast.walk(ast.parse((ROOT / f"components/stages/{stage}.py").read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "read"
+        and call.args and isinstance(call.args[0], ast.Constant)
+    }  # fmt: skip
+    assert asked and asked <= declarations(PIPELINE)[stage].reads.keys()
 
 
 HELP = """
@@ -56,17 +104,17 @@ def test_declared_parameters_exist(stage):
 def parameters_read(tree):
     """(section, key) of every `params.section.key`; the key is None where the section is passed on as a whole."""
     sections = set(schema.Params.__dataclass_fields__)
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in sections and ast.unparse(node.value).endswith("params"):
-            parent = parents.get(node)
-            yield node.attr, parent.attr if isinstance(parent, ast.Attribute) else None
+    parents = {child: found for found in ast.walk(tree) for child in ast.iter_child_nodes(found)}
+    for found in ast.walk(tree):
+        if isinstance(found, ast.Attribute) and found.attr in sections and ast.unparse(found.value).endswith("params"):
+            parent = parents.get(found)
+            yield found.attr, parent.attr if isinstance(parent, ast.Attribute) else None
 
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_parameters_that_the_code_reads_are_declared(stage):
     declared = set(GRAPH[stage]["params"])
-    files = {name for name in closure(ROOT / f"components/stages/{stage}.py") if name != "components/params.py"}
+    files = code(ROOT / f"components/stages/{stage}.py", ROOT) - {"components/params.py"}
     for name in files:
         for section, leaf in parameters_read(ast.parse((ROOT / name).read_text())):
             whole = section in declared

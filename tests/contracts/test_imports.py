@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from components.params import load
-from tests.contracts.imports import ROOT, imported, modules
+from flows.render import imported
+from tests.contracts.imports import ROOT, modules
 
 LAYERS = ("components.losses", "components.models", "components.labeling", "components.evaluation", "components.stages")
 
@@ -16,12 +17,12 @@ def top(path):
 
 
 def where(package):
-    folders = ("components", "flows")
+    folders = ("components", "flows", "pipelines")
     return {str(p.relative_to(ROOT)) for folder in folders for p in modules(folder) if package in top(p)}
 
 
 def test_flows_have_no_torch_and_no_pandas():
-    assert not {name for name in where("torch") | where("pandas") if name.startswith("flows/")}
+    assert not {name for name in where("torch") | where("pandas") if name.startswith(("flows/", "pipelines/"))}
 
 
 def test_components_know_neither_prefect_nor_dvc():

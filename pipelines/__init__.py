@@ -1,0 +1,1 @@
+"""Pipelines: declarations of which stages run on what."""

@@ -1,0 +1,1 @@
+"""The default pipeline, whose parameters and graph lie at the root of the repository."""
