@@ -99,9 +99,9 @@ def name_of(preset: str, overrides: Mapping[str, Any], tree: Mapping[str, Any]) 
     return " · ".join([*chosen, *words[:NAME_LIMIT], *more])
 
 
-def flow_command(flow: str, preset: str, overrides: Mapping[str, Any]) -> str:
-    """The command line that asks a flow for a preset and overrides."""
-    words = ["python", "-m", f"flows.{flow}"]
+def flow_command(preset: str, overrides: Mapping[str, Any], until: str | None = None) -> str:
+    """The command line that asks for a preset and overrides, as far as a stage or to the end."""
+    words = ["python", "-m", "flows.lineage", *(["--until", until] if until else [])]
     words += ["--preset", preset] if preset != "default" else []
     for key, value in overrides.items():
         words += ["--set", f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6).partition(chr(10))[0]}"]

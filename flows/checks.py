@@ -3,12 +3,12 @@
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from flows.forms import StageName
 from flows.workspace import Workspace, open_workspace
+from pipelines.default.pipeline import PIPELINE
 
-STAGES: tuple[str, ...] = get_args(StageName)
+STAGES = ("ingest", *PIPELINE.nodes)
 IMPOSSIBLE = "?'\n"  # SQLite's addresses in Prefect and MLflow end at them
 
 
@@ -24,17 +24,17 @@ def check(
     Raises:
         SetupError: the repository cannot be worked in.
         ParamsError: preset, override or parameter file is wrong.
-        ValueError: a stage's name is wrong, or it is not on this flow's road.
+        ValueError: a stage's name is wrong, or it comes after the last one.
     """
     check_place(Path.cwd())
     workspace = open_workspace(Path.cwd(), preset, overrides)
-    road = STAGES if until is None else STAGES[: STAGES.index(until) + 1]
-    for option, names in (("--from", [start] if start else []), ("--force", force)):
+    asked = {"--until": [until] if until else [], "--from": [start] if start else [], "--force": force}
+    for option, names in asked.items():
         for name in names:
             if name not in STAGES:
                 raise ValueError(f"{option}: no stage {name!r}; the stages are {', '.join(STAGES)}")
-            if name not in road:
-                raise ValueError(f"{option} {name}: this flow ends at {until}; python -m flows.{name} goes on to it")
+            if until and STAGES.index(name) > STAGES.index(until):
+                raise ValueError(f"{option} {name}: this flow ends at {until}; --until {name} goes on to it")
     return workspace
 
 

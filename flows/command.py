@@ -16,20 +16,18 @@ from components.params import ParamsError, parse_value
 from flows.checks import SetupError, check
 from flows.parent_run import tracking
 from flows.plan import print_plan
-from flows.road import StageFailed, road_of
+from flows.road import StageFailed
 from flows.server import ServerError, prefect_server
 from flows.summary import print_summary
 
 
-def trigger(flow: Callable[..., dict[str, str]], description: str | None, *, whole_road: bool = False) -> None:
+def trigger(flow: Callable[..., dict[str, str]], description: str | None) -> None:
     """Parse the command line, run the flow, print what it did. Exits non-zero if it failed."""
-    arguments = _parser(description, whole_road=whole_road).parse_args()
+    arguments = _parser(description).parse_args()
     options: dict[str, Any] = {"preset": arguments.preset, "overrides": dict(arguments.set)}
-    options |= {"force": arguments.force}
-    if whole_road:
-        options["from_stage"] = arguments.from_stage
+    options |= {"until": arguments.until, "from_stage": arguments.from_stage, "force": arguments.force}
     if arguments.plan:
-        _plan(flow, options)
+        _plan(options)
         return
     status = _leave_at_once()
     outcomes = run_flow(flow, **options)
@@ -45,7 +43,7 @@ def run_flow(flow: Callable[..., dict[str, str]], **options: Any) -> dict[str, s
     os.environ.setdefault("DO_NOT_TRACK", "true")
     spare_loopback()
     try:
-        _check(flow, options)
+        _check(options)
         _end_as_with_ctrl_c()
         threading.Thread(target=_warm_up, daemon=True).start()
         with prefect_server():
@@ -58,17 +56,17 @@ def run_flow(flow: Callable[..., dict[str, str]], **options: Any) -> dict[str, s
         sys.exit(f"\n{error}")
 
 
-def _check(flow: Any, options: dict[str, Any]) -> Any:
+def _check(options: dict[str, Any]) -> Any:
     return check(
-        options.get("preset", "default"), options.get("overrides") or {}, until=road_of(flow.name),
+        options.get("preset", "default"), options.get("overrides") or {}, until=options.get("until"),
         start=options.get("from_stage"), force=options.get("force", ()),
     )  # fmt: skip
 
 
-def _plan(flow: Any, options: dict[str, Any]) -> None:
+def _plan(options: dict[str, Any]) -> None:
     try:
-        workspace = _check(flow, options)
-        print_plan(workspace, until=road_of(flow.name), start=options.get("from_stage"), force=options["force"])
+        workspace = _check(options)
+        print_plan(workspace, until=options["until"], start=options["from_stage"], force=options["force"])
     except (SetupError, ParamsError, ValueError) as error:
         sys.exit(f"\n{error}")
 
@@ -93,7 +91,7 @@ def _note(error: BaseException | None) -> str | None:
     return None
 
 
-def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentParser:
+def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="default", metavar="NAME", help="a named set of values in params.yaml")
     parser.add_argument(
@@ -108,10 +106,10 @@ def _parser(description: str | None, *, whole_road: bool) -> argparse.ArgumentPa
         "--force", action="append", default=[], metavar="STAGE", help="run a stage though nothing changed; repeatable"
     )
     parser.add_argument("--plan", action="store_true", help="say what would run and why, and run nothing")
-    if whole_road:
-        parser.add_argument(
-            "--from", dest="from_stage", metavar="STAGE", help="begin at a stage and leave those before it as they lie"
-        )
+    parser.add_argument("--until", metavar="STAGE", help="end with a stage: run it and what it needs that is stale")
+    parser.add_argument(
+        "--from", dest="from_stage", metavar="STAGE", help="begin at a stage and leave those before it as they lie"
+    )
     return parser
 
 

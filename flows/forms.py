@@ -3,15 +3,18 @@
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import GetJsonSchemaHandler
 
+from pipelines.default.pipeline import PIPELINE
+
 PARAMS_FILE = Path(__file__).parents[1] / "params.yaml"
-StageName = Literal[
-    "ingest", "prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate"
-]  # fmt: skip
+if TYPE_CHECKING:
+    StageName = str
+else:
+    StageName = Literal[("ingest", *PIPELINE.nodes)]
 
 
 @dataclass(frozen=True)
@@ -35,4 +38,5 @@ Overrides = Annotated[
     Described('Other values for parameters, by section.key, such as {"ppo.kl_coef": 0.1}; params.yaml stays as it is.'),
 ]
 Force = Annotated[list[StageName] | None, Described("Stages that run although nothing they use has changed.")]
+UntilStage = Annotated[StageName | None, Described("End with this stage: it, and what it needs that is stale.")]
 FromStage = Annotated[StageName | None, Described("Begin at this stage and leave those before it as they lie.")]

@@ -1,8 +1,9 @@
-"""The whole road as one flow: ingest, prepare, pretrain, sft, compare, reward, ppo, dpo, feedme, evaluate.
+"""The one flow: a pipeline's stages, as far as one of them or all of them.
 
 python -m flows.lineage                                    # bring everything up to date
 python -m flows.lineage --preset smoke                     # the same road in two minutes
 python -m flows.lineage --set ppo.kl_coef=0.1              # another value, in a copy; params.yaml stays as it is
+python -m flows.lineage --until sft                        # one stage, and first what it needs and is stale
 python -m flows.lineage --from reward                      # leave what comes before as it lies
 python -m flows.lineage --plan                             # say what would run and why, run nothing
 python -m flows.lineage --force sft                        # run a stage again though nothing changed
@@ -11,17 +12,21 @@ python -m flows.lineage --force sft                        # run a stage again t
 from prefect import flow
 
 from flows.command import trigger
-from flows.forms import Force, FromStage, Overrides, Preset
+from flows.forms import Force, FromStage, Overrides, Preset, UntilStage
 from flows.road import travel
 
 
 @flow(name="lineage", description="Raw text to an aligned chat model; DVC decides which stages must run.")
 def lineage(
-    preset: Preset = "default", overrides: Overrides = None, from_stage: FromStage = None, force: Force = None
+    preset: Preset = "default",
+    overrides: Overrides = None,
+    until: UntilStage = None,
+    from_stage: FromStage = None,
+    force: Force = None,
 ) -> dict[str, str]:
-    """Bring every stage up to date; for each, what DVC did: Completed, Restored or Cached."""
-    return travel(preset, overrides or {}, until=None, start=from_stage, force=force or [])
+    """Bring stages up to date; for each, what DVC did: Completed, Restored or Cached."""
+    return travel(preset, overrides or {}, until=until, start=from_stage, force=force or [])
 
 
 if __name__ == "__main__":
-    trigger(lineage, __doc__, whole_road=True)
+    trigger(lineage, __doc__)

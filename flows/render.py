@@ -1,7 +1,7 @@
-"""dvc.yaml, written from the declaration of the pipeline and of its stages.
+"""dvc.yaml and the deployments of prefect.yaml, written from the declaration of the pipeline and of its stages.
 
-python -m flows.render            # write it
-python -m flows.render --check    # exit with 1 where it is not what would be written
+python -m flows.render            # write them
+python -m flows.render --check    # exit with 1 where they are not what would be written
 
 A stage's dependencies are its inputs and the code that it runs: the files that its module imports, and theirs, but for
 those that only watch it.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from components.stage import ARTIFACTS, Node, Pipeline, Stage
 
-GRAPH = Path("dvc.yaml")
+GRAPH, DEPLOYMENTS = Path("dvc.yaml"), Path("prefect.yaml")
 # They watch a stage or tell it where its files lie: what they do shows in run.json, MLflow and the terminal, not in
 # models and figures, or stands in the stage's entry anyway. Were they dependencies, a reworded log line would retrain a
 # model.
@@ -107,20 +107,32 @@ def _entry(each: Node, stage: Stage, root: Path) -> Iterator[str]:
         yield f"    - {out / stage.plots}"
 
 
+def deployments(pipeline: Pipeline, text: str) -> str:
+    """The text of prefect.yaml, now `text`, with a deployment of the whole pipeline and one up to each stage."""
+    head, opening, _ = text.partition("deployments:\n")
+    common = "entrypoint: flows/lineage.py:lineage, work_pool: *pool"
+    stages = (
+        f"- {{name: up-to-{name}, {common}, parameters: {{until: {name}}}, tags: [stage]}}\n"
+        for name in ("ingest", *pipeline.nodes)
+    )
+    return head + opening + f"- {{name: whole-road, {common}, tags: [lineage]}}\n" + "".join(stages)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
+    pipeline: Pipeline = importlib.import_module("pipelines.default.pipeline").PIPELINE
     try:
-        text = render(importlib.import_module("pipelines.default.pipeline").PIPELINE)
+        texts = {GRAPH: render(pipeline), DEPLOYMENTS: deployments(pipeline, DEPLOYMENTS.read_text())}
     except ValueError as error:
         sys.exit(f"the pipeline cannot be rendered:\n{error}")
-    if arguments.check:
-        sys.exit(
-            None if GRAPH.read_text() == text else f"{GRAPH} is not what its declaration says: python -m flows.render"
-        )
-    GRAPH.write_text(text)
+    for path, text in texts.items():
+        if not arguments.check:
+            path.write_text(text)
+        elif path.read_text() != text:
+            sys.exit(f"{path} is not what its declaration says: python -m flows.render writes it")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from prefect.states import Crashed
 
 from components.lineage import process_identity
 from components.provenance import flow_command, name_of
-from flows.checks import STAGES, check
+from flows.checks import check
 from flows.graph import dvc, select, stage_graph
 from flows.parent_run import Lineage, reconcile
 from flows.results import show_results
@@ -28,11 +28,6 @@ class StageFailed(RuntimeError):
     def __init__(self, stage: str, last_lines: str, outlook: str) -> None:
         super().__init__(f"{stage} failed; {outlook}")
         self.last_lines = last_lines
-
-
-def road_of(flow: str) -> str | None:
-    """The stage at which a flow ends; None for the whole road."""
-    return flow if flow in STAGES else None
 
 
 def travel(
@@ -74,7 +69,7 @@ def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], un
         "door": "prefect",
         "workspace": workspace.root.name if workspace.is_variant else "repository",
     }
-    name, command = name_of(preset, overrides, workspace.tree), flow_command(until or "lineage", preset, overrides)
+    name, command = name_of(preset, overrides, workspace.tree), flow_command(preset, overrides, until)
     return Lineage(workspace.tree, name=name, command=command, tags=tags, root=workspace.root)
 
 

@@ -105,7 +105,7 @@ def open_workspace(home: Path, preset: str, overrides: Mapping[str, Any]) -> Wor
         return Workspace(home, home, tree)
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
     root = home / ".lineage" / "variants" / f"{preset}-{digest}"
-    return Workspace(root, home, resolved, flow_command("lineage", preset, overrides))
+    return Workspace(root, home, resolved, flow_command(preset, overrides))
 
 
 def refresh(workspace: Workspace) -> None:

@@ -83,7 +83,7 @@ def command(case: str) -> tuple[str, ...]:
     """What runs a case: its stage alone, or the flow around it."""
     stage = CASES[case][0]
     if case == "flow":
-        return ("python", "-m", f"flows.{stage}", "--force", stage)
+        return ("python", "-m", "flows.lineage", "--until", stage, "--force", stage)
     return ("python", "-m", "components.stages", stage)
 
 

@@ -118,7 +118,7 @@ def test_a_value_that_is_no_yaml_is_one_sentence(text):
 @pytest.mark.parametrize("assignment", ["ppo.kl_coef=[", "ppo.stops={a: 1, a: 2}"])
 def test_a_bad_override_on_the_command_line_is_one_sentence(assignment, capsys):
     with pytest.raises(SystemExit):
-        command._parser(None, whole_road=True).parse_args(["--set", assignment])
+        command._parser(None).parse_args(["--set", assignment])
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert assignment.split("=")[0] in last and "is not YAML" in last
     assert "_assignment" not in last

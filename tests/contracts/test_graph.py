@@ -11,7 +11,7 @@ from components import params as parameters
 from components import schema, schema_base, schema_rl
 from components.lineage import PARENTS, STAGES, flatten
 from components.stage import Kind, Pipeline, Stage, node
-from flows.render import code, declarations, render
+from flows.render import code, declarations, deployments, render
 from pipelines.default.pipeline import PIPELINE
 from tests.contracts.imports import ROOT
 
@@ -20,6 +20,11 @@ GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 def test_the_graph_is_what_the_declaration_says():
     assert (ROOT / "dvc.yaml").read_text() == render(PIPELINE, ROOT), "python -m flows.render"
+    text = (ROOT / "prefect.yaml").read_text()
+    assert text == deployments(PIPELINE, text), "python -m flows.render"
+    assert {each.get("parameters", {}).get("until") for each in yaml.safe_load(text)["deployments"]} == {
+        None, "ingest", *STAGES,
+    }  # fmt: skip
 
 
 def test_a_stage_depends_on_the_code_it_runs_and_on_none_that_only_watches(tmp_path):

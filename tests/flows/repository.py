@@ -131,9 +131,10 @@ class Repository:
         assert not check or process.returncode == 0, output
         return output
 
-    def flow(self, *arguments: str, name: str = "lineage", check: bool = True) -> str:
-        """Trigger a flow from the command line."""
-        return self.run("python", "-m", f"flows.{name}", *arguments, check=check)
+    def flow(self, *arguments: str, name: str = "lineage", until: str | None = None, check: bool = True) -> str:
+        """Trigger a flow from the command line; `until` is the stage that it ends with."""
+        end = ("--until", until) if until else ()
+        return self.run("python", "-m", f"flows.{name}", *end, *arguments, check=check)
 
     def dvc(self, *arguments: str, check: bool = True) -> str:
         """Run a DVC command."""

@@ -23,7 +23,7 @@ def test_peoples_preferences_are_judged_by_people(tmp_path):
     repository = make_repository(tmp_path)
     write_preferences(tmp_path / "raw" / "preferences.jsonl")
     repository.set(compare__labeler={"kind": "file"})
-    repository.run("python", "-m", "flows.ingest")
+    repository.run("python", "-m", "flows.lineage", "--until", "ingest")
     repository.dvc("repro")
     metrics = json.loads((tmp_path / "artifacts/evaluate/metrics.json").read_text())
     assert metrics["referees"] == ["judge", "typicality"]

@@ -33,8 +33,8 @@ NOT_RUN = {
 }
 # Of the kinds below, but done within seconds.
 QUICK = (
-    "make help", "python -m flows.ingest && ", "python -m flows.lineage --plan", "python -m flows.variants",
-    "python -m flows.doctor",
+    "make help", "python -m flows.lineage --until ingest && ", "python -m flows.lineage --plan",
+    "python -m flows.variants", "python -m flows.doctor",
 )  # fmt: skip
 PARSED = {
     "make ": "runs for minutes, makes an environment or opens servers: what make would start is parsed",
@@ -137,7 +137,7 @@ def test_a_wrong_override_would_be_noticed(monkeypatch):
 @pytest.fixture(scope="module")
 def repository(finished, tmp_path_factory):
     """A copy with every stage done on tiny data, by the other door of README, and a champion."""
-    assert "python -m flows.ingest && dvc repro" in COMMANDS  # as the fixture did
+    assert "python -m flows.lineage --until ingest && dvc repro" in COMMANDS  # as the fixture did
     repository = finished.copy(tmp_path_factory.mktemp("readme") / "home")
     store = MlflowClient(f"sqlite:///{repository.root}/mlruns/mlflow.db")
     version = store.get_model_version_by_alias("gpt-ppo", "candidate").version
@@ -172,7 +172,9 @@ def test_a_block_of_commands_runs_as_printed(repository, block, tmp_path):
         running.append(repository.start_server(int(ports["4200"])))
     try:
         for line in block:
-            if treatment(line) != "run" or line.startswith("python -m flows.ingest && "):  # the fixture has run it
+            if treatment(line) != "run" or line.startswith(
+                "python -m flows.lineage --until ingest && "
+            ):  # the fixture has run it
                 continue
             own = re.sub("4200|5001", lambda found: ports[found[0]], line)
             if line.startswith("export "):

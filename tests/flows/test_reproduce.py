@@ -98,7 +98,7 @@ def test_an_experiment_of_dvc_in_a_copy_reaches_the_store_and_moves_no_alias(rep
 
 
 def test_a_variant_has_its_own_alias_and_a_name_of_what_was_asked_for(repository):
-    repository.flow("--set", "pretrain.max_steps=8", name="pretrain")
+    repository.flow("--set", "pretrain.max_steps=8", until="pretrain")
     (variant,) = (repository.root / ".lineage/variants").iterdir()
     assert versions(repository)[f"candidate-{variant.name}"] != versions(repository)["candidate"] == "1"
     store = client(repository)
@@ -112,7 +112,7 @@ def test_a_variant_has_its_own_alias_and_a_name_of_what_was_asked_for(repository
 def test_a_flow_without_mlflow_goes_on_and_its_record_says_so(repository):
     repository.environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{free_port()}"
     try:
-        output = repository.flow("--set", "pretrain.max_steps=9", name="pretrain")
+        output = repository.flow("--set", "pretrain.max_steps=9", until="pretrain")
     finally:
         del repository.environment["MLFLOW_TRACKING_URI"]
     assert "Traceback" not in output
@@ -128,7 +128,7 @@ def test_a_moved_repository_goes_on_where_it_is(repository, tmp_path):
     shutil.move(old, tmp_path / "elsewhere")
     repository.root = tmp_path / "elsewhere"
     repository.environment["PREFECT_HOME"] = str(repository.root / ".prefect")
-    repository.flow("--force", "pretrain", name="pretrain")
+    repository.flow("--force", "pretrain", until="pretrain")
     assert versions(repository)["candidate"] == str(max(int(v) for v in versions(repository).values()))
     assert "seed:" in shown_by_the_pages(repository)
     source = client(repository).get_model_version_download_uri("gpt-pretrain", "1")

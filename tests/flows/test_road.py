@@ -186,7 +186,7 @@ def test_an_override_reruns_what_it_touches_and_leaves_the_repository_alone(repo
 
 
 def test_a_single_stage_flow_stops_at_its_stage(repository):
-    did = outcomes(repository.flow(name="reward"))
+    did = outcomes(repository.flow(until="reward"))
     assert list(did) == ["ingest", *STAGES[: STAGES.index("reward") + 1]]
 
 
@@ -206,16 +206,16 @@ def test_wrong_names_are_refused_with_a_sentence(repository):
 def test_a_killed_stage_goes_on_from_its_checkpoint_to_the_same_weights(repository):
     whole = ("--set", "pretrain.max_steps=60", "--set", "pretrain.checkpoint_interval=5")
     cut = (*whole, "--set", "pretrain.validation_batches=7")  # another workspace and identity, the same training
-    flow = repository.start("python", "-m", "flows.pretrain", *cut)
+    flow = repository.start("python", "-m", "flows.lineage", "--until", "pretrain", *cut)
     state = repository.root / ".lineage/state"
     wait_for(lambda: list(state.glob("pretrain-*/step-*/state.json")))
     stage_process(repository, "pretrain").send_signal(signal.SIGKILL)
     output, _ = flow.communicate(timeout=120)
     assert flow.returncode != 0
     assert "goes on from its last checkpoint" in output
-    resumed = repository.flow(*cut, name="pretrain")
+    resumed = repository.flow(*cut, until="pretrain")
     assert "resuming from" in resumed
-    repository.flow(*whole, name="pretrain")
+    repository.flow(*whole, until="pretrain")
     weights = [
         path.read_bytes()
         for path in (repository.root / ".lineage/variants").glob("*/artifacts/pretrain/model/model.safetensors")
@@ -227,7 +227,9 @@ def test_a_killed_stage_goes_on_from_its_checkpoint_to_the_same_weights(reposito
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_whatever_ends_a_flow_ends_its_stage(repository, number):
-    flow = repository.start("python", "-m", "flows.pretrain", "--set", f"pretrain.max_steps={10**6 + number}")
+    flow = repository.start(
+        "python", "-m", "flows.lineage", "--until", "pretrain", "--set", f"pretrain.max_steps={10**6 + number}"
+    )
     process = wait_for(lambda: stage_process(repository, "pretrain"))
     time.sleep(2)
     os.kill(flow.pid, number)

@@ -101,10 +101,11 @@ def test_this_machine_is_never_asked_through_a_proxy(tmp_path, monkeypatch):
         (("--set", "ppo.nope=1"), "no such parameter: ppo.nope"),
         (("--force", "nowhere"), "--force: no stage 'nowhere'; the stages are ingest, prepare,"),
         (("--force", "ppo"), "--force ppo: this flow ends at sft"),
+        (("--until", "rewrad"), "--until: no stage 'rewrad'; the stages are ingest, prepare,"),
     ],
 )
 def test_a_typo_is_a_sentence_before_anything_starts(repository, arguments, words):
-    output = repository.flow(*arguments, name="sft", check=False)
+    output = repository.flow(*arguments, until="sft", check=False)
     assert words in output and "Traceback" not in output
     assert not (repository.root / ".prefect/prefect.db").exists()
     assert not (repository.root / "mlruns/mlflow.db").exists() and not (repository.root / ".lineage").exists()
@@ -113,7 +114,7 @@ def test_a_typo_is_a_sentence_before_anything_starts(repository, arguments, word
 def test_a_dead_prefect_api_url_is_one_sentence(repository):
     repository.environment["PREFECT_API_URL"] = f"{DEAD}/api"
     try:
-        output = repository.flow(name="ingest", check=False)
+        output = repository.flow(until="ingest", check=False)
     finally:
         del repository.environment["PREFECT_API_URL"]
     said = [line for line in output.splitlines() if line.strip() and "mlflow" not in line]
@@ -150,7 +151,7 @@ def test_a_flow_runs_on_the_server_of_make_ui_and_says_where_that_is(repository)
     try:
         while (line := pages.stdout.readline()) and "Ctrl-C" not in line:
             pass
-        assert f"View at http://127.0.0.1:{ports[0]}/runs/" in repository.flow(name="ingest")
+        assert f"View at http://127.0.0.1:{ports[0]}/runs/" in repository.flow(until="ingest")
     finally:
         os.killpg(pages.pid, signal.SIGINT)
         pages.communicate(timeout=60)
@@ -161,7 +162,9 @@ def test_a_flow_runs_on_the_server_of_make_ui_and_says_where_that_is(repository)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whatever_ends_a_flow_ends_its_own_server_within_seconds(repository, number):
     """Ctrl-C reaches the whole process group, the others the flow alone."""
-    flow = repository.start("python", "-m", "flows.pretrain", "--set", f"pretrain.max_steps={10**6 + number}")
+    flow = repository.start(
+        "python", "-m", "flows.lineage", "--until", "pretrain", "--set", f"pretrain.max_steps={10**6 + number}"
+    )
     wait_for(lambda: stage_of(repository.root))
     assert len(servers(repository.root)) == 1
     time.sleep(1)
@@ -180,6 +183,6 @@ def test_a_flow_as_process_1_of_a_container_keeps_its_server(repository):
     space = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     if not shutil.which("unshare") or subprocess.run([*space, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine does not allow to make a process space")
-    output = repository.run(*space, "python", "-m", "flows.ingest")
+    output = repository.run(*space, "python", "-m", "flows.lineage", "--until", "ingest")
     assert "ingest" in output and "Traceback" not in output
     assert Path(repository.root / "data").exists()
