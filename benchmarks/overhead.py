@@ -87,7 +87,7 @@ from components import params as parameters
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.tracking import StageTracker
-from components.stages.runtime import keep_memory
+from components.runtime import keep_memory
 keep_memory()
 model = GPT(GPTConfig(4096, 128, 4, 128, 2))
 ids = torch.randint(4096, (32, 129))

@@ -8,7 +8,7 @@ from typing import Any
 
 from components import params as parameters
 from components.models.precision import resolve, training_device
-from components.stages.runtime import Work, inputs_of, keep_memory, quiet_libraries
+from components.runtime import Work, inputs_of, keep_memory, quiet_libraries
 from components.tracking import SilentTracker
 
 ROOT = Path(__file__).parents[1]

@@ -126,7 +126,7 @@ def _outcomes(states: Mapping[str, State]) -> dict[str, str]:
 
 
 def _outlook(stage: str, workspace: Workspace) -> str:
-    runtime = importlib.import_module("components.stages.runtime")  # MLflow, which only failures wait for
+    runtime = importlib.import_module("components.runtime")  # MLflow, which only failures wait for
     return str(runtime.how_it_goes_on(stage, Path(workspace.root)))
 
 

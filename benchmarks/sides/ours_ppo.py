@@ -12,11 +12,11 @@ from components.checkpoints import load_gpt, load_scalar, save_model
 from components.data.chat import ChatTokenizer
 from components.data.records import Message
 from components.models.heads import ScalarGPT
+from components.models.replies import EncodedPrompt
 from components.models.sizes import config_for
 from components.models.transformer import GPT
+from components.rewards.learned import LearnedReward
 from components.stages.ppo import PpoModule
-from components.stages.replies import EncodedPrompt
-from components.stages.reward_source import LearnedReward
 
 NO_STOPS = {"entropy_share": 0.0, "distinct_2_share": 0.0, "response_tokens_share": 0.0, "ended_share": 0.0}
 

@@ -13,7 +13,7 @@ from components.data.chat import ChatTokenizer, EncodedChat
 from components.data.demonstrations import pad_rows
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.stages.imitation import ImitationModule
+from components.training.imitation import ImitationModule
 
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:

@@ -15,9 +15,9 @@ from components.data.tokens import TokenFileWriter
 from components.evaluation.perplexity import token_file_loss
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.stages.fit import fit
+from components.runtime import inputs_of
 from components.stages.pretrain import PretrainModule
-from components.stages.runtime import inputs_of
+from components.training.fit import fit
 
 TRAIN_SHARE = 0.9
 SIZE, CONTEXT, BATCH = "4x192x3", 256, 8

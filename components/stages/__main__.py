@@ -21,7 +21,7 @@ def main() -> None:
     # for again and again: 1.6 of 7.6 s. The stage switches it on when it has started.
     gc.disable()
     module = importlib.import_module(f"components.stages.{stage}")
-    importlib.import_module("components.stages.runtime").run_stage(stage, getattr(module, stage))
+    importlib.import_module("components.runtime").run_stage(stage, getattr(module, stage))
 
 
 def _parser() -> argparse.ArgumentParser:

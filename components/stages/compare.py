@@ -18,12 +18,12 @@ from components.data.digests import hash_fraction
 from components.data.records import Comparison, RecordError, group_of, read_records, write_records
 from components.labeling.gold import Gold
 from components.labeling.simulated import calibrate, pair_differences
+from components.models.replies import EncodedPrompt, Reply, load_prompts, sample_all
 from components.progress import Progress
+from components.runtime import Work
 from components.schema import Compare, FileLabeler, SimulatedLabeler
 from components.stage import Kind, Stage
-from components.stages.arithmetic import device_of, precision_of
-from components.stages.replies import EncodedPrompt, Reply, load_prompts, sample_all
-from components.stages.runtime import Work
+from components.training.arithmetic import device_of, precision_of
 
 SPLITS = ("train", "judge", "validation", "test")
 STAGE = Stage(

@@ -15,9 +15,9 @@ from components.losses.sampling import Sampling
 from components.models.precision import autocast
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
+from components.runtime import Work
 from components.stage import Curve, Kind, Stage
-from components.stages.fit import SupervisedModule, fit, seed_of
-from components.stages.runtime import Work
+from components.training.fit import SupervisedModule, fit, seed_of
 
 STAGE = Stage(
     reads={"policy": Kind.LANGUAGE_MODEL, "comparisons": Kind.COMPARISONS},

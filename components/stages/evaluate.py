@@ -34,14 +34,14 @@ from components.losses.language_modelling import bits_per_byte, next_token_loss
 from components.losses.ppo import kl_k1
 from components.losses.sampling import candidates
 from components.models.precision import autocast
+from components.models.replies import EncodedPrompt, Reply, load_prompts, sample_all, sampling_of
 from components.models.scoring import response_logits, response_logprobs
 from components.models.transformer import GPT
 from components.progress import Progress
+from components.runtime import Work
 from components.stage import Kind, Stage
-from components.stages.arithmetic import device_of, precision_of
-from components.stages.referees import Court, Scores, open_court, scalar_scores
-from components.stages.replies import EncodedPrompt, Reply, load_prompts, sample_all, sampling_of
-from components.stages.runtime import Work
+from components.tasks.referees import Court, Scores, open_court, scalar_scores
+from components.training.arithmetic import device_of, precision_of
 
 logger = logging.getLogger(__name__)
 ALIGNED = ("ppo", "dpo", "feedme")

@@ -14,10 +14,10 @@ from components.data.chat import EncodedChat
 from components.data.comparisons import EncodedComparison, load_comparisons
 from components.data.demonstrations import DemonstrationRows, pad_rows
 from components.models.transformer import GPT
+from components.runtime import Work
 from components.stage import Curve, Kind, Stage
-from components.stages.fit import fit, seed_of
-from components.stages.imitation import ImitationModule
-from components.stages.runtime import Work
+from components.training.fit import fit, seed_of
+from components.training.imitation import ImitationModule
 
 STAGE = Stage(
     reads={"policy": Kind.LANGUAGE_MODEL, "train": Kind.COMPARISONS, "validation": Kind.COMPARISONS},

@@ -21,19 +21,21 @@ from components.models.adapters import trainable, twin
 from components.models.generation import sample_replies, uniforms
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
+from components.models.replies import EncodedPrompt, load_prompts, sampling_of
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
+from components.rewards.open import open_source
+from components.rewards.source import RewardSource
+from components.rewards.verifier import Verifier
+from components.rl.rollout import Experience, Rollout, appraise, as_batch, examine, rollout_figures
+from components.rl.safeguards import check_rollout, preflight
+from components.rl.update import PolicyUpdate
+from components.runtime import Work
 from components.schema_base import Lora
 from components.schema_rl import ActorCritic, SchulmanKl, ZieglerKl
 from components.stage import Curve, Kind, Stage
-from components.stages.fit import TrainingModule, fit, seed_of
-from components.stages.optim import build_optimizers
-from components.stages.policy_update import PolicyUpdate
-from components.stages.replies import EncodedPrompt, load_prompts, sampling_of
-from components.stages.reward_source import RewardSource, Verifier, open_source
-from components.stages.rollout import Experience, Rollout, appraise, as_batch, examine, rollout_figures
-from components.stages.runtime import Work
-from components.stages.safeguards import check_rollout, preflight
+from components.training.fit import TrainingModule, fit, seed_of
+from components.training.optim import build_optimizers
 
 STAGE = Stage(
     reads={

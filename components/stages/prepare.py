@@ -38,8 +38,8 @@ from components.data.records import (
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileMeta, TokenFileWriter
 from components.progress import Progress
+from components.runtime import Work
 from components.stage import Kind, Stage
-from components.stages.runtime import Work
 
 logger = logging.getLogger(__name__)
 STAGE = Stage(

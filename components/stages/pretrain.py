@@ -16,9 +16,9 @@ from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.sizes import config_for
 from components.models.transformer import GPT, count_parameters
+from components.runtime import Work
 from components.stage import Curve, Kind, Stage
-from components.stages.fit import SupervisedModule, compiled, fit
-from components.stages.runtime import Work
+from components.training.fit import SupervisedModule, compiled, fit
 
 STAGE = Stage(
     reads={"tokenizer": Kind.TOKENIZER, "tokens": Kind.TOKENS},

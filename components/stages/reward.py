@@ -27,11 +27,11 @@ from components.models.adapters import trainable
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
+from components.runtime import Work
 from components.schema import FileLabeler, PairwiseObjective, RankingObjective
 from components.stage import Curve, Kind, Stage
-from components.stages.fit import SupervisedModule, fit, seed_of
-from components.stages.runtime import Work
 from components.tracking import SilentTracker
+from components.training.fit import SupervisedModule, fit, seed_of
 
 STAGE = Stage(
     reads={

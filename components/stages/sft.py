@@ -11,10 +11,10 @@ import torch
 from components.checkpoints import load_gpt, load_tokenizer, save_model
 from components.data.demonstrations import load_demonstrations
 from components.models.adapters import trainable
+from components.runtime import Work
 from components.stage import Curve, Kind, Stage
-from components.stages.fit import fit
-from components.stages.imitation import ImitationModule
-from components.stages.runtime import Work
+from components.training.fit import fit
+from components.training.imitation import ImitationModule
 
 STAGE = Stage(
     reads={"base": Kind.LANGUAGE_MODEL, "demonstrations": Kind.DEMONSTRATIONS},

@@ -13,12 +13,14 @@ from components.data.records import Message, Prompt, write_records
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileWriter
 from components.models.heads import ScalarGPT
+from components.models.replies import load_prompts
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
+from components.rewards.learned import LearnedReward
+from components.rewards.open import open_source
+from components.rewards.source import RewardSource
+from components.runtime import Work, inputs_of
 from components.stages.ppo import PpoModule
-from components.stages.replies import load_prompts
-from components.stages.reward_source import LearnedReward, RewardSource, open_source
-from components.stages.runtime import Work, inputs_of
 from components.tracking import SilentTracker
 from tests.contracts.imports import ROOT
 from tests.flows.repository import TINY, WORDS

@@ -9,7 +9,7 @@ from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.schema_base import Full, Lora, Optimizer
-from components.stages.optim import build_optimizers
+from components.training.optim import build_optimizers
 from tests.components.alignment import steady
 
 CONFIG = GPTConfig(vocab_size=50, context_length=16, num_layers=2, width=24, num_heads=2)

@@ -6,7 +6,7 @@ import pytest
 
 from components.checkpoints import load_gpt, recorded_precision, save_model
 from components.models import precision as arithmetic
-from components.stages.arithmetic import precision_of
+from components.training.arithmetic import precision_of
 from tests.components.alignment import make_files, make_stage
 
 

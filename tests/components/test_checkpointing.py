@@ -9,8 +9,8 @@ from components.checkpoints import CheckpointError, load_gpt, load_scalar, save_
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
-from components.stages.checkpointing import DamagedCheckpoint, SafetensorsCheckpointIO, checkpoints, newest_intact
-from components.stages.history import History
+from components.training.checkpointing import DamagedCheckpoint, SafetensorsCheckpointIO, checkpoints, newest_intact
+from components.training.history import History
 
 CONFIG = GPTConfig(vocab_size=11, context_length=8, num_layers=1, width=8, num_heads=2)
 IO = SafetensorsCheckpointIO()

@@ -9,10 +9,10 @@ import pytest
 
 from components.checkpoints import load_tokenizer
 from components.data.records import Comparison, Message, RecordError, group_of, read_records, write_records
+from components.models.replies import Reply
 from components.schema import FileLabeler
 from components.stages import compare
 from components.stages.compare import _sample, split_of
-from components.stages.replies import Reply
 from tests.components.alignment import make_files, make_stage
 
 CHANGES = {"compare__num_prompts": 20, "compare__replies_per_prompt": 3, "compare__batch_size": 7}

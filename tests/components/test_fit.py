@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from components.runtime import StageStopped
 from components.schema_base import Optimizer
-from components.stages.checkpointing import SafetensorsCheckpointIO, checkpoints
-from components.stages.fit import GradientNotFinite, SupervisedModule, WeightsNotFinite, fit
-from components.stages.runtime import StageStopped
+from components.training.checkpointing import SafetensorsCheckpointIO, checkpoints
+from components.training.fit import GradientNotFinite, SupervisedModule, WeightsNotFinite, fit
 from tests.components.alignment import make_stage, steady
 
 STEPS, BREAKS_AT = 6, 3

@@ -8,10 +8,10 @@ from components.data.chat import EncodedChat
 from components.data.demonstrations import pad_rows
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
-from components.stages import imitation
-from components.stages.fit import fit
-from components.stages.imitation import ImitationModule
-from components.stages.runtime import StageStopped
+from components.runtime import StageStopped
+from components.training import imitation
+from components.training.fit import fit
+from components.training.imitation import ImitationModule
 from tests.components.alignment import make_stage
 
 

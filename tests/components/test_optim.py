@@ -6,8 +6,8 @@ from torch import nn
 
 from components.models import precision
 from components.schema_base import Optimizer
-from components.stages.muon import Muon, orthogonalize
-from components.stages.optim import learning_rate_factor
+from components.training.muon import Muon, orthogonalize
+from components.training.optim import learning_rate_factor
 from tests.components.alignment import steady
 
 

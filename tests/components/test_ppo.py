@@ -19,12 +19,12 @@ from components.models.adapters import trainable
 from components.models.generation import Replies
 from components.models.heads import ScalarGPT
 from components.models.scoring import response_logits, response_logprobs
+from components.rewards.source import RewardSource
+from components.rl.rollout import Experience, Rollout, appraise, distinct_bigrams, examine, rollout_figures
+from components.rl.safeguards import PreflightFailed, TrainingStopped, check_rollout, preflight
+from components.rl.update import PolicyUpdate
 from components.schema_base import Lora
 from components.schema_rl import Stops
-from components.stages.policy_update import PolicyUpdate
-from components.stages.reward_source import RewardSource
-from components.stages.rollout import Experience, Rollout, appraise, distinct_bigrams, examine, rollout_figures
-from components.stages.safeguards import PreflightFailed, TrainingStopped, check_rollout, preflight
 from tests.components.alignment import actor_critic, make_files, make_module, make_stage, steady
 
 ALGORITHMS = {

@@ -11,12 +11,12 @@ import torch
 from components.checkpoints import load_scalar, load_tokenizer
 from components.data.records import Comparison, Demonstration, Message, write_records
 from components.gates import verdict
+from components.models.replies import EncodedPrompt, Reply
+from components.runtime import inputs_of
 from components.schema import FileLabeler
 from components.stages.evaluate import ALIGNED
-from components.stages.referees import open_court, scalar_scores
-from components.stages.replies import EncodedPrompt, Reply
 from components.stages.reward import reward
-from components.stages.runtime import inputs_of
+from components.tasks.referees import open_court, scalar_scores
 from tests.components.alignment import make_files, make_stage, steady
 from tests.flows.repository import WORDS
 

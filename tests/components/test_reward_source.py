@@ -9,8 +9,11 @@ from components.checkpoints import load_gpt
 from components.data.chat import ChatTokenizer
 from components.data.sequences import pack
 from components.labeling.gold import Gold
+from components.rewards.gold import GoldFunction
+from components.rewards.learned import LearnedReward
+from components.rewards.open import open_source
+from components.rewards.verifier import Verifier
 from components.schema_rl import ModelReward, VerifierReward
-from components.stages.reward_source import GoldFunction, LearnedReward, Verifier, open_source
 from tests.components.alignment import make_files
 
 

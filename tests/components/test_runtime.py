@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from components import params as parameters
-from components.stages.runtime import how_it_goes_on, state_folder
+from components.runtime import how_it_goes_on, state_folder
 from tests.contracts.imports import ROOT
 
 PROGRAM = """
 import os, pathlib, time
-from components.stages import runtime
+from components import runtime
 runtime.StageTracker = runtime.SilentTracker  # what is tracked is no matter here
 def work(stage):
     {work}

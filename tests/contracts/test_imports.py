@@ -9,7 +9,9 @@ from components.params import load
 from flows.render import imported
 from tests.contracts.imports import ROOT, modules
 
-LAYERS = ("components.losses", "components.models", "components.labeling", "components.evaluation", "components.stages")
+# Folders of components, each above those before it.
+LAYERS = ("losses", "data", "models", "labeling", "rewards", "evaluation", "training", "rl", "tasks", "stages")
+STAGES = {"prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate"}
 
 
 def top(path):
@@ -34,7 +36,7 @@ def test_mlflow_is_imported_in_one_module():
 
 
 def test_lightning_is_imported_where_training_is():
-    assert where("lightning") == {"components/stages/fit.py", "components/stages/checkpointing.py"}
+    assert where("lightning") == {"components/training/fit.py", "components/training/checkpointing.py"}
 
 
 def test_pandas_is_imported_where_frames_are():
@@ -53,9 +55,20 @@ def test_components_do_not_import_flows():
 
 @pytest.mark.parametrize("path", modules("components/stages"), ids=lambda path: path.stem)
 def test_stages_do_not_import_each_other(path):
-    stages = {"ingest", "prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate"}
-    others = {f"components.stages.{stage}" for stage in stages - {path.stem}}
+    others = {f"components.stages.{stage}" for stage in (STAGES | {"ingest"}) - {path.stem}}
     assert not imported(path) & others
+
+
+def test_the_folder_of_stages_holds_stages_only():
+    assert {path.stem for path in modules("components/stages")} == STAGES | {"ingest", "__main__", "__init__"}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_run_downward(layer):
+    above = tuple(f"components.{name}" for name in LAYERS[LAYERS.index(layer) + 1 :])
+    wrong = {(path.stem, name) for path in modules(f"components/{layer}") for name in imported(path)
+             if name.startswith(above)}  # fmt: skip
+    assert not wrong
 
 
 def test_losses_import_nothing_above_them():
@@ -65,10 +78,12 @@ def test_losses_import_nothing_above_them():
 
 def test_gold_function_is_hidden_from_everything_that_trains():
     users = {
-        p.stem for p in modules("components") if any(n.startswith("components.labeling.gold") for n in imported(p))
+        str(p.relative_to(ROOT / "components"))
+        for p in modules("components")
+        if any(n.startswith("components.labeling.gold") for n in imported(p))
     }
-    # reward_source offers it to studies, on request only: what is compared is trained on the reward model.
-    assert users == {"compare", "referees", "reward_source"}
+    # rewards offer it to studies, on request only: what is compared is trained on the reward model.
+    assert users == {"stages/compare.py", "tasks/referees.py", "rewards/gold.py", "rewards/open.py"}
     assert load(ROOT / "params.yaml").ppo.reward.kind == "model"
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from components.losses.ppo import clipped_policy_loss
+from components.rl.rollout import Rollout
+from components.runtime import StageStopped
 from components.schema_rl import Stops
-from components.stages.rollout import Rollout
-from components.stages.runtime import StageStopped
 
 RATIO_TOLERANCE = 1e-5
 KL_TOLERANCE = 1e-6

@@ -10,8 +10,8 @@ from components.data.sequences import length_groups
 from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.transformer import GPT
-from components.stages.fit import SupervisedModule, compiled
-from components.stages.runtime import Work
+from components.runtime import Work
+from components.training.fit import SupervisedModule, compiled
 
 GROUP_ROWS = 8
 

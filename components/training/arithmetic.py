@@ -4,7 +4,7 @@ import torch
 
 from components.checkpoints import recorded_precision
 from components.models.precision import resolve, training_device
-from components.stages.runtime import Work
+from components.runtime import Work
 
 # What stages call the language model that they start from, whose folder says what a lineage is computed in.
 STARTS = ("base", "policy", "sft")

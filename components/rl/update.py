@@ -9,13 +9,13 @@ from components.data.order import epoch_windows
 from components.losses.language_modelling import next_token_loss
 from components.losses.ppo import clipped_policy_loss, clipped_value_loss
 from components.models.precision import autocast
+from components.models.replies import sampling_of
 from components.models.scoring import response_logprobs, response_values
+from components.rl.rollout import Experience
 from components.schema_rl import ActorCritic, GradientRatioMix
-from components.stages.replies import sampling_of
-from components.stages.rollout import Experience
 
 if TYPE_CHECKING:
-    from components.stages.fit import TrainingModule
+    from components.training.fit import TrainingModule
 
 
 class PolicyUpdate:

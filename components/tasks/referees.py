@@ -22,10 +22,10 @@ from components.data.sequences import pack
 from components.evaluation.typicality import Typicality
 from components.labeling.gold import Gold
 from components.models.precision import autocast
+from components.models.replies import EncodedPrompt, Reply
 from components.models.scoring import sequence_scores
-from components.stages.arithmetic import device_of, precision_of
-from components.stages.replies import EncodedPrompt, Reply
-from components.stages.runtime import Work
+from components.runtime import Work
+from components.training.arithmetic import device_of, precision_of
 
 logger = logging.getLogger(__name__)
 Scores = Callable[[Sequence[EncodedPrompt], Sequence[Reply]], list[float]]

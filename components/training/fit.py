@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from components import schema
 from components.progress import Progress
+from components.runtime import StageStopped, Work
 from components.schema_base import Optimizer as OptimizerParams
-from components.stages.arithmetic import device_of, precision_of
-from components.stages.checkpointing import SafetensorsCheckpointIO, newest_intact
-from components.stages.history import History
-from components.stages.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
-from components.stages.runtime import StageStopped, Work
+from components.training.arithmetic import device_of, precision_of
+from components.training.checkpointing import SafetensorsCheckpointIO, newest_intact
+from components.training.history import History
+from components.training.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
 
 logger = logging.getLogger(__name__)
 NAMED = 5  # weights in a message

@@ -1,0 +1,1 @@
+"""Where the score of a reply comes from: one kind a file."""

@@ -1,0 +1,1 @@
+"""Reinforcement learning from a reward source: rollouts, updates, and what stops them."""

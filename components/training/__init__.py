@@ -1,0 +1,1 @@
+"""What trains: the loop, its checkpoints and curves, optimizers, and the arithmetic of a lineage."""
