@@ -1,10 +1,9 @@
-"""The gates' bounds hold for every whole lineage that was measured (docs/results), and not for one that learnt nothing.
+"""The gates' bounds hold for every whole lineage that was measured, and not for one that lacked a stage's signal.
 
-The figures are those of `python -m flows.study seeds`.
+The figures are those of `python -m flows.study seeds` and `python -m flows.study controls` (docs/results).
 """
 
 import json
-from copy import deepcopy
 
 import pytest
 
@@ -13,34 +12,18 @@ from components.params import load
 from tests.contracts.imports import ROOT
 
 GATES = load(ROOT / "params.yaml").gates
-LINEAGES = json.loads((ROOT / "docs/results/seeds.json").read_text())
 STAGES = tuple(vars(GATES))
+LINEAGES, CONTROLS = (json.loads((ROOT / f"docs/results/{name}.json").read_text()) for name in ("seeds", "controls"))
+# What each control takes away: labels say nothing to those that learn from comparisons; without updates nobody learns.
+DEPRIVED = {"random labels": ("reward", "ppo", "dpo", "feedme"), "no update": STAGES}
 
 
-def without_signal(figures, stage):
-    """The same figures where a stage learnt nothing: what a model is then worth needs no run.
-
-    A pretrained model guesses uniformly among 256 bytes, 8 bits each; one that was not tuned keeps its loss;
-    a scorer of noise orders half of the pairs; a policy that did not move, or at random, wins half of its prompts.
-    """
-    found = deepcopy(figures)
-    chance = {
-        "pretrain": {"bits_per_byte": 8.0},
-        "sft": {"validation_loss_ratio": 1.0},
-        "reward": {
-            "pair_accuracy": 0.5,
-            "pair_accuracy_low": 0.5,
-            "share_of_ceiling": 0.5 / figures["reward"]["label_ceiling"],
-        },
-    }
-    found[stage] |= chance.get(stage, {"gold_win_rate": 0.5, "gold_win_rate_low": 0.5})
-    return found
-
-
-def test_three_whole_lineages_were_measured_on_the_test_split():
+def test_whole_lineages_were_measured_on_the_test_split():
     assert len({row["seed"] for row in LINEAGES}) >= 3
-    assert {row["figures"]["split"] for row in LINEAGES} == {"test"}
-    assert len({row["figures"]["precision"] for row in LINEAGES}) == 1
+    assert {row["variant"] for row in CONTROLS} == DEPRIVED.keys()
+    for rows in (LINEAGES, CONTROLS):
+        assert {row["figures"]["split"] for row in rows} == {"test"}
+        assert len({row["figures"]["precision"] for row in rows}) == 1
 
 
 @pytest.mark.parametrize("row", LINEAGES, ids=lambda row: f"seed {row['seed']}")
@@ -50,7 +33,7 @@ def test_every_whole_lineage_passes(stage, row):
     assert found.passed, str(found)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_that_learnt_nothing_does_not(stage):
-    for row in LINEAGES:
-        assert not verdicts(GATES, without_signal(row["figures"], stage))[stage].passed
+@pytest.mark.parametrize("row", CONTROLS, ids=lambda row: f"{row['variant']}, seed {row['seed']}")
+def test_a_lineage_without_a_stages_signal_does_not(row):
+    found = verdicts(GATES, row["figures"])
+    assert [stage for stage in DEPRIVED[row["variant"]] if found[stage].passed] == []
