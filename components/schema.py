@@ -86,14 +86,17 @@ class Prepare:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Model:
-    """Shape of the language model, a key of `components.models.sizes.SIZES` or LAYERSxWIDTHxHEADS."""
+    """The language model; its shape is a key of `components.models.sizes.SIZES` or LAYERSxWIDTHxHEADS.
 
-    size: str
+    Not `size`: DVC leaves keys of that name out of what its run cache goes by, and would restore another shape's model.
+    """
+
+    shape: str
     context_length: Annotated[int, Field(ge=1, le=2**22)]
 
     @model_validator(mode="after")
     def _size_is_known(self) -> "Model":
-        parse_size(self.size)
+        parse_size(self.shape)
         return self
 
 

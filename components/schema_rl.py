@@ -74,7 +74,7 @@ class VerifierReward:
 
     kind: Literal["verifier"]
     task: str
-    size: Count
+    questions: Count
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

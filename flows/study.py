@@ -64,7 +64,7 @@ STUDIES = {
     ),
     "sizes": Study(
         # About as many multiplications a step as the default.
-        {size: {"model.size": size} for size in ("3x152x2", "4x128x2", "5x112x2")}, "pretrain", ("seed",)
+        {shape: {"model.shape": shape} for shape in ("3x152x2", "4x128x2", "5x112x2")}, "pretrain", ("seed",)
     ),
     "rates": Study(
         {

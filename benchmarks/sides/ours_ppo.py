@@ -49,7 +49,7 @@ def _values(options: dict[str, Any], size: str) -> dict[str, Any]:
     network = optimizer("adamw")
     algorithm = {"kind": "ppo", "discount": 1.0, "gae_lambda": 0.95, "value_clip": 0.2, "value_warmup": 0}
     return {
-        "model.size": size,
+        "model.shape": size,
         "prepare.max_prompt_tokens": options["prompt"],
         "generation.max_new_tokens": options["reply"],
         "compute.precision": options.get("precision", "auto"),

@@ -21,7 +21,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         folder,
         "pretrain",
         {
-            "model.size": size,
+            "model.shape": size,
             "model.context_length": context,
             "compute.precision": options.get("precision", "auto"),
             "compute.compile": options.get("compile", False),

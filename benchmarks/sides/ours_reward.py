@@ -24,7 +24,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         folder,
         "reward",
         {
-            "model.size": size,
+            "model.shape": size,
             "reward.prompts_per_batch": options["prompts"],
             "reward.optimizer": optimizer("adamw"),
             "compute.precision": options.get("precision", "auto"),

@@ -23,7 +23,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         folder,
         "sft",
         {
-            "model.size": size,
+            "model.shape": size,
             "model.context_length": context,
             "sft.max_tokens": context,
             "sft.batch_size": options["batch"],

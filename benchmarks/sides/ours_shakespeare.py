@@ -34,7 +34,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         "pretrain",
         {
             "seed": options["seed"],
-            "model.size": SIZE,
+            "model.shape": SIZE,
             "model.context_length": CONTEXT,
             "pretrain.batch_size": BATCH,
             "pretrain.validation_interval": NEVER,

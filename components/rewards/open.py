@@ -43,4 +43,4 @@ def open_source(
         import reasoning_gym  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError:
         raise ModuleNotFoundError("ppo.reward is `verifier`: pip install '.[verifier]' brings reasoning-gym") from None
-    return Verifier(tokenizer, reasoning_gym.create_dataset(params.task, size=params.size, seed=seed))
+    return Verifier(tokenizer, reasoning_gym.create_dataset(params.task, size=params.questions, seed=seed))

@@ -85,7 +85,7 @@ def pretrain(stage: Work) -> None:
     params = stage.params
     torch.manual_seed(params.seed)
     tokenizer = ChatTokenizer.load(stage.read("tokenizer"))
-    config = config_for(params.model.size, vocab_size=tokenizer.vocab_size, context_length=params.model.context_length)
+    config = config_for(params.model.shape, vocab_size=tokenizer.vocab_size, context_length=params.model.context_length)
     module = PretrainModule(stage, GPT(config))
     fit(
         stage,

@@ -63,6 +63,7 @@ def test_the_gold_function_reads_the_reply_and_what_the_user_said(tokenizer):
     torch.testing.assert_close(scores, torch.tensor(expected))
 
 
+SUMS = VerifierReward(kind="verifier", task="chain_sum", questions=4)
 FILES = {
     "model": Path("artifacts/reward/model"),
     "demonstrations": Path("artifacts/prepare/demonstrations/train.jsonl"),
@@ -73,14 +74,12 @@ def test_the_reward_model_is_the_default_and_a_missing_extra_is_named(tokenizer,
     assert isinstance(open_source(ModelReward(kind="model"), tokenizer, seed=0, trunk=trunk, **FILES), LearnedReward)
     monkeypatch.setitem(__import__("sys").modules, "reasoning_gym", None)
     with pytest.raises(ModuleNotFoundError, match=r"\.\[verifier\]"):
-        open_source(VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0, trunk=trunk, **FILES)
+        open_source(SUMS, tokenizer, seed=0, trunk=trunk, **FILES)
 
 
 def test_a_real_task_of_reasoning_gym(tokenizer, trunk):
     pytest.importorskip("reasoning_gym")
-    source = open_source(
-        VerifierReward(kind="verifier", task="chain_sum", size=4), tokenizer, seed=0, trunk=trunk, **FILES
-    )
+    source = open_source(SUMS, tokenizer, seed=0, trunk=trunk, **FILES)
     prompts = source.prompts(max_tokens=36)
     right = [source.dataset[n]["answer"] for n in range(4)]
     assert source.score(prompts, batch_of(tokenizer, prompts, right)).tolist() == [1.0] * 4

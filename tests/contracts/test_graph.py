@@ -6,6 +6,8 @@ import sys
 
 import pytest
 import yaml
+from dvc.stage.cache import _get_cache_hash
+from dvc_data.hashfile.meta import Meta
 
 from components import params as parameters
 from components import schema, schema_base, schema_rl
@@ -159,6 +161,17 @@ def test_every_parameter_is_read_by_the_code():
         ):
             unread = set(kind.__dataclass_fields__) - used
             assert not unread, f"{name} has keys that nothing reads: {unread}"
+
+
+def test_no_parameter_has_a_name_that_dvcs_run_cache_does_not_see():
+    """Its key leaves out what is called `size` or `nfiles`, parameters too: a changed one restored the old model."""
+    unseen = {Meta.PARAM_SIZE, Meta.PARAM_NFILES}
+    tree = {"params": {"params.yaml": {"shape": 1}}}
+    assert _get_cache_hash(tree) != _get_cache_hash({"params": {"params.yaml": {"shape": 2}}})
+    kinds = {kind for module in (schema, schema_rl, schema_base) for kind in vars(module).values()
+             if hasattr(kind, "__dataclass_fields__")}  # fmt: skip
+    names = {name for kind in kinds for name in kind.__dataclass_fields__}
+    assert "learning_rate" in names and not names & unseen
 
 
 def test_dvcs_own_edits_of_params_change_nothing_else(tmp_path):

@@ -22,7 +22,7 @@ TINY = {
     "prepare.validation_fraction": 0.1,
     "prepare.test_fraction": 0.2,
     "prepare.max_prompt_tokens": 24,
-    "model.size": "1x32x2",
+    "model.shape": "1x32x2",
     "model.context_length": 40,
     "compute.compile": False,
     "compute.precision": "32-true",
