@@ -136,13 +136,18 @@ def test_absurd_options_are_sentences(monkeypatch, folders, option, words):
     assert words in started(monkeypatch, "--model", str(folders / "chat"), *option)
 
 
+def _at_a_terminal(device: int) -> None:
+    os.login_tty(device)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored, and inherited, in a script's background jobs
+
+
 class Terminal:
     """The chat as a process with a terminal of its own, where Ctrl-C and Ctrl-D are keys."""
 
     def __init__(self, *arguments: str) -> None:
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "components.chat", *arguments], cwd=ROOT, preexec_fn=lambda: os.login_tty(slave),
+            [sys.executable, "-m", "components.chat", *arguments], cwd=ROOT, preexec_fn=lambda: _at_a_terminal(slave),
             env={**os.environ, "TERM": "dumb", "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         os.close(slave)

@@ -205,6 +205,7 @@ def start(command, repository, environment, ports, tmp_path):
     with log.open("w") as out:
         process = subprocess.Popen(
             ["bash", "-c", command], cwd=repository.root, env=environment, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # by which Prefect ends its worker
             stdin=subprocess.DEVNULL, stdout=out, stderr=out,
         )  # fmt: skip
     path = next(path for name, path in SERVERS.items() if command.startswith(name))
