@@ -1,4 +1,4 @@
-"""What each module of the project imports, read from its source."""
+"""Where the project lies, and its modules."""
 
 from pathlib import Path
 

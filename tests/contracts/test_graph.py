@@ -73,7 +73,7 @@ def test_a_stage_may_stand_in_a_pipeline_twice():
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_inputs_that_a_stage_asks_for_are_those_it_declares(stage):
-    """`stage.read("...")` in the code that a stage runs, unless another of its files names it."""
+    """The names that stand in `stage.read("...")` in the stage's own module."""
     asked = {
         call.args[0].value
         for call in ast.walk(ast.parse((ROOT / f"components/stages/{stage}.py").read_text()))

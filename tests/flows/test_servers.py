@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -149,8 +150,14 @@ def test_a_flow_runs_on_the_server_of_make_ui_and_says_where_that_is(repository)
     arguments = ("--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]))
     pages = repository.start("python", "-m", "flows.ui", *arguments)
     try:
+        printed = ""
         while (line := pages.stdout.readline()) and "Ctrl-C" not in line:
-            pass
+            printed += line
+        # MLflow would open on traces, and a list of runs without figures.
+        page = rf"http://127.0.0.1:{ports[1]}/#/experiments/\d+/runs\?(\S+)"
+        assert {"viewStateShareKey=headlines", "workflowType=machine_learning"} == set(
+            re.search(page, printed)[1].split("&")
+        )
         assert f"View at http://127.0.0.1:{ports[0]}/runs/" in repository.flow(until="ingest")
     finally:
         os.killpg(pages.pid, signal.SIGINT)
