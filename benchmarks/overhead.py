@@ -87,7 +87,8 @@ from components import params as parameters
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.tracking import StageTracker
-from components.runtime import keep_memory
+from components.pipelines import open_pipeline
+from components.process import keep_memory
 keep_memory()
 model = GPT(GPTConfig(4096, 128, 4, 128, 2))
 ids = torch.randint(4096, (32, 129))
@@ -102,7 +103,7 @@ step_seconds = (time.perf_counter() - started) / 5
 with tempfile.TemporaryDirectory() as folder:
     state = Path(folder) / "state" / "pretrain"
     state.mkdir(parents=True)
-    with StageTracker("pretrain", parameters.read_tree(), state=state, artifacts=Path("artifacts")) as tracker:
+    with StageTracker("pretrain", open_pipeline(), parameters.read_tree(), state=state) as tracker:
         tracker.log_metrics({{"pretrain/train/loss": 0.0}}, 0)
         started = time.perf_counter()
         for number in range(1, {steps}):

@@ -8,7 +8,9 @@ from typing import Any
 
 from components import params as parameters
 from components.models.precision import resolve, training_device
-from components.runtime import Work, inputs_of, keep_memory, quiet_libraries
+from components.pipelines import open_pipeline
+from components.process import keep_memory
+from components.runtime import Work, quiet_libraries
 from components.tracking import SilentTracker
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +26,7 @@ class RecordingTracker(SilentTracker):
             self.moments.append(time.perf_counter())
 
 
-def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Work:
+def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Work[Any]:
     """A stage with the repository's parameters but for some, writing below a folder."""
     keep_memory()
     quiet_libraries()
@@ -32,11 +34,13 @@ def stage_in(folder: Path, name: str, overrides: Mapping[str, Any]) -> Work:
     # There is no lineage whose precision a stage could go on with.
     compute = tree["compute"]
     compute["precision"] = resolve(compute["precision"], training_device(compute["accelerator"]))
-    params = parameters.check(tree, source="benchmark")
+    pipeline = open_pipeline(root=ROOT)
+    parameters.check(tree, pipeline, source="benchmark")
+    section, shared = parameters.of_node(tree, pipeline, name)
     state, out = folder / "state" / name, folder / "artifacts" / name
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     out.mkdir(parents=True, exist_ok=True)
-    tracker = RecordingTracker(name, tree, state=state, artifacts=folder / "artifacts")
+    tracker = RecordingTracker(name, pipeline, tree, state=state, artifacts=folder / "artifacts")
     tracker.moments = []
-    return Work(name, params, out, state, state, tracker, inputs_of(name))
+    return Work(name, pipeline, section, shared, out, state, state, tracker)

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recording import stage_in
+from benchmarks.recording import ROOT, stage_in
+from components import params as parameters
 from components.data.chat import ChatTokenizer
 from components.data.comparisons import encode_reply
 from components.data.demonstrations import split_conversation
+from components.data.preparation import prepare
 from components.data.records import Demonstration, Document, as_chat, read_records, write_records
 from components.data.tokenizer import train_tokenizer
 from components.stages import ingest
-from components.stages.prepare import prepare
 
 MAX_PROMPT, MAX_REPLY = 64, 40
 PROMPTS_RANKED = 400
@@ -30,7 +31,8 @@ def build(folder: Path) -> None:
     if (folder / "complete").exists():
         return
     stage = stage_in(folder, "prepare", {})
-    ingest.build(stage.params, folder / "data", downloads=folder / "downloads")
+    source = parameters.load(stage.pipeline, ROOT).ingest
+    ingest.build(source, folder / "data", downloads=folder / "downloads")
     prepare(stage)
     shutil.copyfile(folder / "artifacts/prepare/tokenizer.json", folder / "tokenizer.json")
     chat = ChatTokenizer.load(folder / "tokenizer.json")

@@ -18,7 +18,7 @@ from components.models import adapters
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
-from components.schema_base import Lora
+from components.sections.weights import Lora
 
 CLASSES: dict[str, type[GPT] | type[ScalarGPT]] = {"gpt": GPT, "scalar_gpt": ScalarGPT}
 

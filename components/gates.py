@@ -2,9 +2,38 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from components.schema import Gate, Gates
+from pydantic import model_validator
+
+from components.figures import is_figure, like
+from components.sections.base import section
+
+
+@section
+class Gate:
+    """A bound on one figure of evaluate's metrics.json, named by its dotted path."""
+
+    metric: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @model_validator(mode="after")
+    def _figure_exists(self) -> "Gate":
+        if not is_figure(self.metric):
+            known = ", ".join(like(self.metric))
+            raise ValueError(f"evaluate makes no figure {self.metric!r}; there are {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Gate":
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("a gate has a minimum or a maximum")
+        return self
+
+
+# What the newest model of a node must reach to become champion, by the node's name; all its bounds must hold.
+Gates: TypeAlias = dict[str, tuple[Gate, ...]]
 
 
 def look_up(metrics: Mapping[str, Any], dotted: str) -> float | None:
@@ -69,5 +98,5 @@ def _failure(gate: Gate, value: float | None) -> str | None:
 
 
 def verdicts(gates: Gates, metrics: Mapping[str, Any]) -> dict[str, Verdict]:
-    """The verdict on each stage that has a gate."""
-    return {stage: verdict(getattr(gates, stage), metrics) for stage in vars(gates)}
+    """The verdict on each node that has a gate."""
+    return {name: verdict(bounds, metrics) for name, bounds in gates.items()}

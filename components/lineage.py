@@ -11,23 +11,13 @@ from typing import Any, TypedDict
 
 import psutil
 
-from components.stage import ARTIFACTS
+from components.pipelines import ARTIFACTS
 
 ROOT_VARIABLE = "GPTLINEAGE_ROOT"
 EXPERIMENT_VARIABLE = "DVC_EXP_NAME"  # set by `dvc exp run`
 COPIES = {"variants", "reproduce"}  # folders below .lineage/ that hold copies of the repository
 CANDIDATE, CHAMPION = "candidate", "champion"
 POINTER = Path("data.dvc")
-STAGES = ("prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate")
-# stage -> the stages whose models it starts from or uses
-PARENTS = {
-    "pretrain": (),
-    "sft": ("pretrain",),
-    "reward": ("sft",),
-    "ppo": ("sft", "reward"),
-    "dpo": ("sft",),
-    "feedme": ("sft",),
-}
 
 
 class Verdict(TypedDict):
@@ -39,7 +29,7 @@ class Verdict(TypedDict):
 
 @dataclass(frozen=True)
 class StageRecord:
-    """`artifacts/<stage>/run.json`: the tracked run that made the stage's present outputs.
+    """A node's `run.json`: the tracked run that made its present outputs.
 
     It is an output of its own, on which nothing depends, so that a new run of equal weights re-runs nothing.
     """
@@ -52,7 +42,7 @@ class StageRecord:
     duration_seconds: float
     peak_memory_gib: float
     alias: str | None = None  # under which the version was registered
-    gates: Mapping[str, "Verdict"] = field(default_factory=dict)  # evaluate's, by stage
+    gates: Mapping[str, "Verdict"] = field(default_factory=dict)  # evaluate's, by node
 
     @classmethod
     def load(cls, stage: str, artifacts: Path = ARTIFACTS) -> "StageRecord | None":

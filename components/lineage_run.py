@@ -11,20 +11,18 @@ from components.headlines import headline_figures
 from components.lineage import (
     CANDIDATE,
     CHAMPION,
-    PARENTS,
     POINTER,
-    STAGES,
     StageRecord,
     Verdict,
     read_metrics,
 )
 from components.pages import lineage_page
+from components.pipelines import OpenPipeline
 from components.provenance import differences, version_tags
-from components.stage import ARTIFACTS
 from components.views import metric_name, run_page
 
 logger = logging.getLogger(__name__)
-JUDGE, PASSED = "evaluate", "passed"
+PASSED = "passed"
 REPORTS = ("report.html", "report.md", "plots")
 
 
@@ -35,6 +33,7 @@ def create_parent(
     name: str,
     command: str,
     tags: Mapping[str, str],
+    pipeline: OpenPipeline,
     workspace: Path = Path(),
 ) -> str:
     """Start the run of a lineage, named by what was asked for and with the command line that did; its run id.
@@ -42,11 +41,11 @@ def create_parent(
     workspace: the repository, or the copy of it that the flow works in, whose data the lineage is made of.
     """
     pointer = workspace / POINTER
-    origin = version_tags("lineage", tree, workspace / ARTIFACTS, pointer)
+    origin = version_tags(None, tree, pipeline, workspace / pipeline.artifacts, pointer)
     source = store.source_tags(command, origin["git.commit"])
     about = {"kind": "lineage", "command": command, **origin, **source, **tags}
     run_id = str(client.create_run(experiment, run_name=name, tags=about).info.run_id)
-    store.log_inputs(client, run_id, tree, pointer=pointer)
+    store.log_inputs(client, run_id, tree, pipeline, pointer=pointer)
     return run_id
 
 
@@ -72,7 +71,12 @@ def link_skipped(client: Any, experiment: str, parent_id: str, stage: str, state
 
 
 def conclude(
-    client: Any, parent_id: str, tree: Mapping[str, Any], artifacts: Path, gates: Mapping[str, Verdict]
+    client: Any,
+    parent_id: str,
+    tree: Mapping[str, Any],
+    artifacts: Path,
+    gates: Mapping[str, Verdict],
+    pipeline: OpenPipeline,
 ) -> None:
     """Write what a lineage came to on its run: headline figures, verdicts, report, and a page that sums it up.
 
@@ -81,12 +85,14 @@ def conclude(
         parent_id: the lineage's run.
         tree: parameters in force.
         artifacts: the workspace's.
-        gates: what `evaluate` found; counts where it is one of the lineage's stages.
+        gates: what the judge found; counts where it is one of the lineage's stages.
+        pipeline: whose lineage it is.
     """
     tags = client.get_run(parent_id).data.tags
-    states = {stage: tags[key] for stage in STAGES if (key := f"stage.{stage}.state") in tags}
-    path = artifacts / JUDGE / "metrics.json"
-    evaluated = JUDGE in states and path.exists()  # in this lineage, and not before it
+    states = {stage: tags[key] for stage in pipeline.nodes if (key := f"stage.{stage}.state") in tags}
+    judge = artifacts / (pipeline.judge or "")
+    path = judge / "metrics.json"
+    evaluated = pipeline.judge in states and path.exists()  # in this lineage, and not before it
     evaluation = json.loads(path.read_text()) if evaluated else {}
     figures = headline_figures(evaluation)
     verdicts = {stage: gate["verdict"] for stage, gate in gates.items()} if evaluated else {}
@@ -94,7 +100,8 @@ def conclude(
     rounded = {line.metric: float(f"{value:.4g}") for line, value in figures.items()}  # evaluate's own run has them all
     store.log_now(client, parent_id, rounded | passed)
     stages = {stage: (state, tags.get(f"stage.{stage}.model", "")) for stage, state in states.items()}
-    page = lineage_page(tags, figures, verdicts, differences(tree), stages)
+    named = {pipeline.model_name(node): verdict for node, verdict in verdicts.items()}
+    page = lineage_page(tags, figures, named, differences(tree, pipeline), stages)
     about = {f"gate.{stage}": verdict for stage, verdict in verdicts.items()} | store.note(page)
     if verdicts:
         closed = ", ".join(stage for stage, verdict in verdicts.items() if verdict != PASSED)
@@ -102,7 +109,7 @@ def conclude(
     about |= {key: str(evaluation[key]) for key in ("precision", "split") if key in evaluation}
     store.set_tags(client, parent_id, about)
     if evaluated:
-        _attach(client, parent_id, [artifacts / JUDGE / name for name in REPORTS])
+        _attach(client, parent_id, [judge / name for name in REPORTS])
 
 
 def _attach(client: Any, run_id: str, paths: Iterable[Path]) -> None:
@@ -114,7 +121,13 @@ def _attach(client: Any, run_id: str, paths: Iterable[Path]) -> None:
 
 
 def point_aliases(
-    client: Any, artifacts: Path, alias: str, *, judged_again: bool, stages: Iterable[str] = tuple(PARENTS)
+    client: Any,
+    artifacts: Path,
+    alias: str,
+    pipeline: OpenPipeline,
+    *,
+    judged_again: bool,
+    stages: Iterable[str] | None = None,
 ) -> None:
     """Have an alias point at the models that lie in a workspace, whoever made or restored them.
 
@@ -124,11 +137,12 @@ def point_aliases(
         client: MLflow's.
         artifacts: the workspace's.
         alias: `candidate`, or a variant's own.
-        judged_again: whether `evaluate`'s record came back too, so that its verdicts count where no model did.
-        stages: of a variant, those that are up to date; what else lies there is the repository's.
+        pipeline: whose nodes they are.
+        judged_again: whether the judge's record came back too, so that its verdicts count where no model did.
+        stages: of a variant, those that are up to date; what else lies there is the repository's. By default all.
     """
-    judge = StageRecord.load(JUDGE, artifacts)
-    for stage in stages:
+    judge = StageRecord.load(pipeline.judge, artifacts) if pipeline.judge else None
+    for stage in pipeline.models if stages is None else stages:
         version = store.recorded_version(client, stage, artifacts)
         if version is None:
             continue

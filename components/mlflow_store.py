@@ -24,6 +24,7 @@ from components.data.digests import recorded_md5
 from components.lineage import POINTER, StageRecord
 from components.loopback import spare_loopback
 from components.metric_buffer import Point
+from components.pipelines import OpenPipeline
 from components.provenance import resolved, stage_params, uncommitted
 from components.serving_input import Options
 from components.store_location import StoreError, tracking_uri
@@ -76,17 +77,20 @@ def connect() -> tuple[MlflowClient, str]:
         return client, experiment.experiment_id
 
 
-def log_model(run_id: str, stage: str, folder: Path) -> str:
-    """Attach a model folder to a run and register it as a new version of `gpt-<stage>`; the version."""
+def log_model(run_id: str, node: str, name: str, folder: Path, *, talks: bool) -> str:
+    """Attach a model folder to a node's run and register it as a new version under a name; the version.
+
+    talks: whether it replies to messages, and so takes sampling options.
+    """
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
-            name=stage,
+            name=node,
             loader_module="components.serving",
             data_path=str(folder),
             code_paths=["components"],
             pip_requirements=list(SERVING_REQUIREMENTS),
-            registered_model_name=f"gpt-{stage}",
-            signature=None if stage == "reward" else ModelSignature(params=SAMPLING_PARAMS),
+            registered_model_name=name,
+            signature=ModelSignature(params=SAMPLING_PARAMS) if talks else None,
         )
     return str(info.registered_model_version)
 
@@ -104,10 +108,15 @@ def download_model(uri: str) -> Path | None:
 
 
 def log_inputs(
-    client: MlflowClient, run_id: str, tree: Mapping[str, Any], stage: str | None = None, pointer: Path = POINTER
+    client: MlflowClient,
+    run_id: str,
+    tree: Mapping[str, Any],
+    pipeline: OpenPipeline,
+    node: str | None = None,
+    pointer: Path = POINTER,
 ) -> None:
-    """Parameters that matter to a stage, or to a lineage all; all of them as a file; data version; uncommitted code."""
-    leaves = stage_params(stage, tree) if stage else resolved(tree)
+    """Parameters that matter to a node, or to a lineage all; all of them as a file; data version; uncommitted code."""
+    leaves = stage_params(node, tree, pipeline) if node else resolved(tree)
     params = [Param(key, value[:VALUE_LIMIT]) for key, value in leaves.items()]
     for start in range(0, len(params), BATCH_LIMIT):
         client.log_batch(run_id, params=params[start : start + BATCH_LIMIT])

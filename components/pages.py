@@ -26,15 +26,15 @@ def lineage_page(
     Args:
         tags: those of the lineage's run: `command`, `git.commit`, `data.digest`.
         figures: headline figures.
-        gates: stage -> "passed", or what failed.
+        gates: model -> "passed", or what failed.
         changed: parameter -> (default, here).
         stages: stage -> what DVC did, and the registered version or "".
     """
     dirty = tags["git.commit"].endswith("+")
     parts = [
         table(("figure", "value"), ((line.words, f"{value:.4g}") for line, value in figures.items())),
-        table(("model", "gate"), ((f"gpt-{stage}", verdict) for stage, verdict in gates.items())),
-        "### Not as in the committed params.yaml" if changed else "Parameters are those of the committed params.yaml.",
+        table(("model", "gate"), gates.items()),
+        "### Not as in the committed parameter file" if changed else "Parameters are those of the committed file.",
         table(("parameter", "default", "here"), ((key, *values) for key, values in changed.items())),
         "### The same again",
         f"    git checkout {tags['git.commit'].rstrip('+')}\n    {tags['command']}",
@@ -53,7 +53,10 @@ def version_page(name: str, version: str, tags: Mapping[str, str]) -> str:
         ("weights, SHA-256", f"`{tags.get(WEIGHTS_TAG, 'unknown')}`"),
         ("gate", tags.get(GATE, "not evaluated yet")),
         ("bounds of the gate", tags.get("gate.bounds", "")),
-        *((f"from gpt-{p}", f"version {tags.get(f'parent.{p}.version', 'unknown')}") for p in parents),
+        *(
+            (f"from {tags.get(f'parent.{p}.model', p)}", f"version {tags.get(f'parent.{p}.version', 'unknown')}")
+            for p in parents
+        ),
         ("run", tags.get("run_id", "unknown")),
         ("parameters", "params.yaml of the run"),
         ("code", f"commit {commit.rstrip('+')}" + (" and uncommitted.diff of the run" if commit.endswith("+") else "")),

@@ -1,31 +1,58 @@
-"""Reading `params.yaml`: a key that is unknown, missing or contradictory fails at load, all of them listed."""
+"""A pipeline's parameter file: a key that is unknown, missing or contradictory fails at load, all of them listed."""
 
 import copy
+import importlib
 import json
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from components import yaml12
-from components.schema import Params
+from components.sections.seam import Seam
+
+if TYPE_CHECKING:
+    from components.pipelines import OpenPipeline
 
 PARAMS_FILE = Path("params.yaml")
+INGEST, GATES, PRESETS = "ingest", "gates", "presets"
+INGEST_STAGE = "components.stages.ingest"
+Section = TypeVar("Section")
+PRESETS_TYPE = dict[str, dict[str, Any]]
 
 
 class ParamsError(ValueError):
-    """`params.yaml` or an override is wrong; the message lists every problem at once."""
+    """A parameter file or an override is wrong; the message lists every problem at once."""
 
 
-def load(path: Path = PARAMS_FILE) -> Params:
-    """Read and check a parameter file.
+@dataclass(frozen=True)
+class Parameters:
+    """Every choice of a pipeline: each node's own section, and what several stages read, `presets` among it."""
+
+    sections: Mapping[str, Any]
+    shared: Mapping[str, Any]
+
+    @property
+    def ingest(self) -> Any:
+        """Where the raw records come from; None where that is another pipeline's to say."""
+        return self.shared.get(INGEST)
+
+    @property
+    def presets(self) -> dict[str, dict[str, Any]]:
+        """Named sets of other values."""
+        return dict(self.shared[PRESETS])
+
+
+def load(pipeline: "OpenPipeline", root: Path = Path()) -> Parameters:
+    """Read and check a pipeline's parameter file.
 
     Raises:
         ParamsError: the file is missing, no YAML, or breaks the schema; lists all problems.
     """
-    return check(read_tree(path), source=str(path))
+    path = root / pipeline.params_file
+    return check(read_tree(path), pipeline, source=str(path))
 
 
 def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
@@ -64,25 +91,117 @@ def write_tree(tree: dict[str, Any], path: Path) -> None:
     path.write_text(yaml12.dump(tree), encoding="utf-8")
 
 
-def check(tree: dict[str, Any], *, source: str) -> Params:
-    """Build the typed tree.
+def check(tree: dict[str, Any], pipeline: "OpenPipeline", *, source: str) -> Parameters:
+    """The typed parameters of a pipeline.
 
     Raises:
-        ParamsError: lists every unknown, missing, ill-typed and contradictory key, those of presets included.
+        ParamsError: lists every unknown, missing, unused, ill-typed and contradictory key, those of presets included.
     """
-    problems = list(_unknown_in_presets(tree))
-    try:
-        params = TypeAdapter(Params).validate_json(json.dumps(tree))
-    except ValidationError as error:
-        problems = [f"{_place(e, tree)}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()] + problems
+    problems: list[str] = []
+    shared_types = _shared_types(pipeline, tree)
+    sections = {
+        node: _typed(stage.section, node, merged(tree, pipeline.sections(node)), problems)
+        for node, stage in pipeline.stages.items()
+        if stage.section is not None and _is_there(tree, pipeline, node, problems)
+    }
+    shared = {name: _typed(kind, name, tree.get(name), problems, name in tree) for name, kind in shared_types.items()}
+    problems += _contradictions(shared, pipeline)
+    used = {name for node in pipeline.nodes for name in pipeline.sections(node)} | shared_types.keys()
+    problems += [f"{name}: nothing in this pipeline reads it" for name in tree if name not in used]
+    problems += _unknown_in_presets(tree, pipeline)
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ParamsError(f"{source} has {len(problems)} problem(s):\n{listed}")
-    return params
+    return Parameters(sections, shared)
+
+
+def of_node(tree: dict[str, Any], pipeline: "OpenPipeline", node: str) -> tuple[Any, dict[str, Any]]:
+    """A node's own section, and the shared ones that its stage declares; what else the file holds is not looked at.
+
+    Raises:
+        ParamsError: lists every problem of these sections.
+    """
+    problems: list[str] = []
+    stage = pipeline.stages[node]
+    own = None
+    if stage.section is not None and _is_there(tree, pipeline, node, problems):
+        own = _typed(stage.section, node, merged(tree, pipeline.sections(node)), problems)
+    types = {key.partition(".")[0]: kind for key, kind in stage.shared.items()}
+    shared = {name: _typed(kind, name, tree.get(name), problems, name in tree) for name, kind in types.items()}
+    if problems:
+        raise ParamsError(f"{pipeline.params_file}: " + "; ".join(problems))
+    return own, shared
+
+
+def of_section(tree: dict[str, Any], name: str, kind: type[Section], *, source: str) -> Section:
+    """One section of a parameter file, whatever else the file holds.
+
+    Raises:
+        ParamsError: lists every problem of this section.
+    """
+    problems: list[str] = []
+    found: Section = _typed(kind, name, tree.get(name), problems, name in tree)
+    if problems:
+        raise ParamsError(f"{source}: " + "; ".join(problems))
+    return found
+
+
+def merged(tree: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """One section of several, in which a later one only has what differs.
+
+    Where a part is of another `kind` than before, it takes the part's place as a whole.
+    """
+    result: dict[str, Any] = {}
+    for name in names:
+        result = _merge(result, tree.get(name) or {})
+    return result
+
+
+def _merge(below: Any, above: Any) -> Any:
+    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
+        return copy.deepcopy(above)
+    if "kind" in above and above["kind"] != below.get("kind"):
+        return copy.deepcopy(dict(above))
+    return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+
+
+def _is_there(tree: Mapping[str, Any], pipeline: "OpenPipeline", node: str, problems: list[str]) -> bool:
+    """Whether the sections that a node reads are in the file, even if empty: DVC has to see them."""
+    lacking = [name for name in pipeline.sections(node) if not isinstance(tree.get(name), Mapping)]
+    general = pipeline.nodes[node].base
+    for name in lacking:
+        hint = f"; `{name}: {{}}` has all values of {general}" if name != general else ""
+        what = "is no mapping of keys" if tree.get(name) is not None else "is missing"
+        if (said := f"{name}: the section {what}{hint}") not in problems:
+            problems.append(said)
+    return not lacking
+
+
+def _shared_types(pipeline: "OpenPipeline", tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that are not one node's, with their types."""
+    declared = (pair for stage in pipeline.stages.values() for pair in stage.shared.items())
+    types = {key.partition(".")[0]: kind for key, kind in declared}
+    if INGEST in tree or pipeline.is_default:
+        types[INGEST] = importlib.import_module(INGEST_STAGE).Ingest
+    return types | {PRESETS: PRESETS_TYPE}
+
+
+def _typed(kind: Any, name: str, value: Any, problems: list[str], there: bool = True) -> Any:
+    """A value as its type, or None after its problems have been added to the list."""
+    if not there:
+        problems.append(f"{name}: it is missing")
+        return None
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        for found in error.errors():
+            place = ".".join(part for part in (name, _place(found, value)) if part)
+            problems.append(f"{place}: {found['msg'].removeprefix('Value error, ')}")
+        return None
 
 
 def _place(error: Any, tree: Any) -> str:
-    """Where in the file a problem is: without the kinds by which pydantic tells the forms of a section apart."""
+    """Where in a section a problem is: without the kinds by which pydantic tells the forms of a section apart."""
     node, keys = tree, []
     for key in error["loc"]:
         inside = (isinstance(node, dict) and key in node) or (isinstance(node, list) and isinstance(key, int))
@@ -90,38 +209,57 @@ def _place(error: Any, tree: Any) -> str:
             keys.append(str(key))
         if inside:
             node = node[key]
-    return ".".join(keys) or "(file)"
+    return ".".join(keys)
 
 
-def _unknown_in_presets(tree: dict[str, Any]) -> Iterator[str]:
+def _contradictions(shared: Mapping[str, Any], pipeline: "OpenPipeline") -> Iterator[str]:
+    for found in shared.values():
+        if hasattr(found, "contradictions"):
+            yield from found.contradictions(shared)
+    for node in shared.get(GATES) or ():
+        if node not in pipeline.models:
+            yield f"{GATES}.{node}: no node of this pipeline makes a model of that name"
+
+
+def _unknown_in_presets(tree: dict[str, Any], pipeline: "OpenPipeline") -> Iterator[str]:
     """The keys of presets that no form of the file has; their values are checked when a preset is used."""
-    presets = tree.get("presets")
+    presets = tree.get(PRESETS)
     for name, changes in presets.items() if isinstance(presets, dict) else ():
         for dotted in changes if isinstance(changes, dict) else ():
-            if not _is_parameter(str(dotted).split(".")):
-                yield f"presets.{name}: no such parameter: {dotted}"
+            if not _is_parameter(str(dotted).split("."), pipeline, tree):
+                yield f"{PRESETS}.{name}: no such parameter: {dotted}"
 
 
-def _is_parameter(keys: list[str]) -> bool:
-    kinds: list[Any] = [Params]
-    for key in keys:
-        kinds = [f.type for kind in kinds for f in fields(kind) if f.name == key]
-        if not kinds:
+def _is_parameter(keys: list[str], pipeline: "OpenPipeline", tree: Mapping[str, Any]) -> bool:
+    types = _shared_types(pipeline, tree)
+    types |= {name: stage.section for node, stage in pipeline.stages.items() for name in pipeline.sections(node)}
+    if keys[0] not in types:
+        return False
+    kinds = list(_forms(types[keys[0]]))
+    for key in keys[1:]:
+        found = [field.type for kind in kinds for field in fields(kind) if field.name == key]
+        if not found:
             return False
-        kinds = [leaf for kind in kinds for leaf in _sections(kind)]
+        kinds = [form for kind in found for form in _forms(kind)]
     return True
 
 
-def _sections(kind: Any) -> Iterator[Any]:
-    """The dataclasses that a field's type may be."""
-    if is_dataclass(kind):
+def _forms(kind: Any) -> Iterator[Any]:
+    """The sections that a type may be."""
+    if isinstance(kind, Seam):
+        yield from (form for _, form in kind.sections())
+    elif is_dataclass(kind):
         yield kind
     for part in get_args(kind):
-        yield from _sections(part)
+        yield from _forms(part)
 
 
-def override(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def override(
+    tree: dict[str, Any], changes: Mapping[str, Any], pipeline: "OpenPipeline | None" = None
+) -> dict[str, Any]:
     """A copy of the tree with dotted keys replaced.
+
+    With a pipeline, a node's own section takes any key that its stage has, though it only holds what differs.
 
     Raises:
         ParamsError: lists every key that the tree does not have.
@@ -130,13 +268,22 @@ def override(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     unknown = []
     for dotted, value in changes.items():
         *parents, leaf = dotted.split(".")
+        partial = pipeline is not None and _is_partial(dotted.split("."), pipeline, tree)
         node: Any = result
         for key in parents:
+            if partial and isinstance(node, dict):
+                node.setdefault(key, {})
             node = node.get(key) if isinstance(node, dict) else None
-        if isinstance(node, dict) and leaf in node:
+        if isinstance(node, dict) and (leaf in node or partial):
             node[leaf] = value
         else:
             unknown.append(dotted)
     if unknown:
         raise ParamsError(f"no such parameter: {', '.join(unknown)}. Keys are section.key, as in {PARAMS_FILE}")
     return result
+
+
+def _is_partial(keys: list[str], pipeline: "OpenPipeline", tree: Mapping[str, Any]) -> bool:
+    """Whether keys are a parameter of a node whose section only holds what differs from a general one."""
+    own = keys[0] in tree and keys[0] in pipeline.nodes and pipeline.nodes[keys[0]].base != keys[0]
+    return own and _is_parameter(keys, pipeline, tree)

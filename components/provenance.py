@@ -13,11 +13,9 @@ from typing import Any
 import yaml
 
 from components.data.digests import file_md5, recorded_md5
-from components.lineage import PARENTS, POINTER, StageRecord, flatten, home
-from components.stage import ARTIFACTS
+from components.lineage import POINTER, StageRecord, flatten, home
+from components.pipelines import DEFAULT, OpenPipeline
 
-GRAPH = Path("dvc.yaml")
-PARAMS = "params.yaml"
 WEIGHTS = "model.safetensors"
 # Packages whose version may change a number.
 PACKAGES = (
@@ -25,7 +23,7 @@ PACKAGES = (
     "chitchat-dataset",
 )  # fmt: skip
 # What stages run. Flows do not change results; parameters, data and outputs have their own records.
-CODE = ("components", "dvc.yaml")
+CODE = ("components", "pipelines", "dvc.yaml")
 NAME_LIMIT = 3  # changes that a name spells out
 
 
@@ -43,10 +41,10 @@ def uncommitted() -> str:
     return _git("diff", "--binary", "HEAD", "--", *CODE)
 
 
-def committed_params() -> dict[str, Any]:
-    """The parameters of the checked-out commit, the default that a lineage is compared with; empty outside git."""
+def committed_params(pipeline: OpenPipeline) -> dict[str, Any]:
+    """A pipeline's parameters in the checked-out commit, with which a lineage is compared; empty outside git."""
     try:
-        tree = yaml.safe_load(_git("show", f"HEAD:./{PARAMS}"))
+        tree = yaml.safe_load(_git("show", f"HEAD:./{pipeline.params_file}"))
     except (OSError, subprocess.CalledProcessError, yaml.YAMLError):
         return {}
     return tree if isinstance(tree, dict) else {}
@@ -76,9 +74,9 @@ def _spelled(value: Any) -> str:
     return str(value)
 
 
-def differences(tree: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def differences(tree: Mapping[str, Any], pipeline: OpenPipeline) -> dict[str, tuple[str, str]]:
     """Parameters that are not those of the checked-out commit: key -> (default, here)."""
-    committed = committed_params()
+    committed = committed_params(pipeline)
     default, here = resolved(committed), resolved(tree)
     return {
         key: (default.get(key, "-"), here.get(key, "-"))
@@ -87,53 +85,38 @@ def differences(tree: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def name_of(preset: str, overrides: Mapping[str, Any], tree: Mapping[str, Any]) -> str:
-    """What was asked for, in a few words: `default`, `smoke`, `ppo.kl_coef=0.2 · seed 7`.
+def name_of(preset: str, overrides: Mapping[str, Any], tree: Mapping[str, Any], pipeline: OpenPipeline) -> str:
+    """What was asked for, in a few words: `default`, `smoke`, `ppo.kl_coef=0.2 · seed 7`; its name before, if not the
+    default pipeline.
 
-    Where nothing was, what was edited in `params.yaml`.
+    Where nothing was, what was edited in the parameter file.
     """
-    changes = dict(overrides) or ({} if preset != "default" else {k: new for k, (_, new) in differences(tree).items()})
+    changes = dict(overrides) or (
+        {} if preset != "default" else {k: new for k, (_, new) in differences(tree, pipeline).items()}
+    )
     words = [f"seed {value}" if key == "seed" else f"{key}={_spelled(value)}" for key, value in changes.items()]
     more = [f"and {len(words) - NAME_LIMIT} more"] if len(words) > NAME_LIMIT else []
     chosen = [] if preset == "default" and words else [preset]
-    return " · ".join([*chosen, *words[:NAME_LIMIT], *more])
+    which = [] if pipeline.is_default else [pipeline.name]
+    return " · ".join([*which, *chosen, *words[:NAME_LIMIT], *more])
 
 
-def flow_command(preset: str, overrides: Mapping[str, Any], until: str | None = None) -> str:
-    """The command line that asks for a preset and overrides, as far as a stage or to the end."""
-    words = ["python", "-m", "flows.lineage", *(["--until", until] if until else [])]
+def flow_command(preset: str, overrides: Mapping[str, Any], until: str | None = None, pipeline: str = DEFAULT) -> str:
+    """The command line that asks for a pipeline, a preset and overrides, as far as a node or to the end."""
+    words = ["python", "-m", "flows.lineage", *(["--pipeline", pipeline] if pipeline != DEFAULT else [])]
+    words += ["--until", until] if until else []
     words += ["--preset", preset] if preset != "default" else []
     for key, value in overrides.items():
         words += ["--set", f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6).partition(chr(10))[0]}"]
     return shlex.join(words)
 
 
-def stage_params(stage: str, tree: Mapping[str, Any]) -> dict[str, str]:
-    """The resolved parameters that `dvc.yaml` declares for a stage; all of them where there is no graph."""
-    leaves = resolved(tree)
-    if not GRAPH.exists():
-        return leaves
-    wanted = _stage(stage).get("params", [])
-    return {key: value for key, value in leaves.items() if any(key == w or key.startswith(w + ".") for w in wanted)}
-
-
-def ancestors(stage: str) -> set[str]:
-    """The stages whose outputs a stage uses, directly or not, as `dvc.yaml` has it."""
-    if not GRAPH.exists():
-        return set()
-    found: set[str] = set()
-    waiting = [stage]
-    while waiting:
-        deps = map(Path, _stage(waiting.pop())["deps"])
-        above = {dep.parts[1] for dep in deps if dep.parts[0] == str(ARTIFACTS)} - found
-        found |= above
-        waiting += above
-    return found
-
-
-def _stage(name: str) -> dict[str, Any]:
-    stages: dict[str, dict[str, Any]] = yaml.safe_load(GRAPH.read_text())["stages"]
-    return stages[name]
+def stage_params(node: str, tree: Mapping[str, Any], pipeline: OpenPipeline) -> dict[str, str]:
+    """The resolved parameters that a node reads."""
+    wanted = pipeline.param_keys(node)
+    return {
+        key: value for key, value in resolved(tree).items() if any(key == w or key.startswith(w + ".") for w in wanted)
+    }
 
 
 def weights_sha256(model: Path) -> str:
@@ -169,20 +152,35 @@ def _processor() -> str:
 
 
 def version_tags(
-    stage: str, tree: Mapping[str, Any], artifacts: Path = ARTIFACTS, pointer: Path = POINTER
+    node: str | None,
+    tree: Mapping[str, Any],
+    pipeline: OpenPipeline,
+    artifacts: Path | None = None,
+    pointer: Path = POINTER,
 ) -> dict[str, str]:
-    """Where a stage's result comes from: code, data, machine; versions, runs and weights of the parent models."""
+    """Where a node's result comes from: code, data, machine; versions, runs and weights of the models it is made from.
+
+    Without a node: what a whole lineage is made of. The artifacts are the pipeline's unless those of a copy are given.
+    """
+    artifacts = artifacts or pipeline.artifacts
     tags = {"git.commit": git_commit(), "data.digest": recorded_md5(pointer) or "unversioned", **machine_tags(tree)}
+    tags["pipeline"] = pipeline.name
     if pointer.exists():
         tags["data.dvc"] = pointer.read_text()
-    tokenizer = artifacts / "prepare" / "tokenizer.json"
-    if tokenizer.exists():
-        tags["tokenizer.digest"] = file_md5(tokenizer)
-    for parent in PARENTS.get(stage, ()):
-        record = StageRecord.load(parent, artifacts)
-        if record is not None:
-            tags[f"parent.{parent}.version"] = record.model_version or "unregistered"
-            tags[f"parent.{parent}.run_id"] = record.run_id or "untracked"
-        if (artifacts / parent / "model" / WEIGHTS).exists():
-            tags[f"parent.{parent}.sha256"] = weights_sha256(artifacts / parent / "model")
+    if pipeline.tokenizer is not None:
+        tokenizer = artifacts / pipeline.tokenizer.relative_to(pipeline.artifacts)
+        tags |= {"tokenizer.digest": file_md5(tokenizer)} if tokenizer.exists() else {}
+    for parent in pipeline.parents(node) if node else ():
+        tags |= _parent_tags(parent, pipeline, artifacts)
+    return tags
+
+
+def _parent_tags(parent: str, pipeline: OpenPipeline, artifacts: Path) -> dict[str, str]:
+    tags = {f"parent.{parent}.model": pipeline.model_name(parent)}
+    record = StageRecord.load(parent, artifacts)
+    if record is not None:
+        tags[f"parent.{parent}.version"] = record.model_version or "unregistered"
+        tags[f"parent.{parent}.run_id"] = record.run_id or "untracked"
+    if (artifacts / parent / "model" / WEIGHTS).exists():
+        tags[f"parent.{parent}.sha256"] = weights_sha256(artifacts / parent / "model")
     return tags

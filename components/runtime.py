@@ -1,12 +1,9 @@
 """What every stage does around its work: read parameters, survive signals, resume, track, publish results."""
 
 import contextlib
-import ctypes
 import errno
 import fcntl
-import gc
 import hashlib
-import importlib
 import json
 import logging
 import os
@@ -18,26 +15,32 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import yaml
 
 from components import params as parameters
-from components import schema
+from components import process
 from components.data.digests import file_md5, folder_md5
 from components.data.records import RecordError
 from components.lineage import flatten, is_alive, process_identity, process_session
-from components.stage import ARTIFACTS, Pipeline
+from components.pipelines import OpenPipeline
 from components.tracking import PARENT_VARIABLE, SilentTracker, StageTracker
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from components.gates import Gates
+    from components.models.section import Model
+    from components.sections.compute import Compute
+    from components.sections.generation import Generation
+    from components.sections.limits import Limits
 
-GRAPH = Path("dvc.yaml")
+logger = logging.getLogger(__name__)
+Section = TypeVar("Section")
+
 STATE_ROOT_VARIABLE = "GPTLINEAGE_STATE"
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 class StageStopped(RuntimeError):
@@ -47,114 +50,152 @@ class StageStopped(RuntimeError):
 USER_ERRORS = (parameters.ParamsError, RecordError, StageStopped)
 
 
+class _Declared:
+    """A shared section of which a stage reads no more than it declares: DVC would not see the rest change."""
+
+    def __init__(self, node: str, name: str, section: Any, keys: frozenset[str]) -> None:
+        self._node, self._name, self._section, self._keys = node, name, section, keys
+
+    def __getattr__(self, key: str) -> Any:
+        if key not in self._keys:
+            raise AttributeError(f"{self._node} reads {self._name}.{key}, which its stage does not declare as shared")
+        return getattr(self._section, key)
+
+
 @dataclass
-class Work:
-    """A running stage: its parameters, where it writes, where it keeps what a resumed run needs, its tracker, and its
-    inputs by the names that its declaration gives them.
+class Work(Generic[Section]):
+    """A running stage: its parameters, its inputs by the names that its declaration gives them, where it writes, where
+    it keeps what a resumed run needs, and its tracker.
 
     `scratch` is where this process alone writes while it trains: the state folder, but for the helper processes of
     data-parallel training, which see the checkpoints and keep nothing.
     """
 
     name: str
-    params: schema.Params
+    pipeline: OpenPipeline
+    section: Section
+    shared: Mapping[str, Any]
     out: Path
     state: Path
     scratch: Path
     tracker: StageTracker
-    inputs: Mapping[str, Path]
     metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, dict[str, Path]]:
+        """Where what feeds each input lies, by the node that made it."""
+        return self.pipeline.inputs(self.name)
 
     def path(self, name: str) -> Path:
         """A path below the stage's output folder."""
         return self.out / name
 
     def read(self, name: str) -> Path:
-        """Where an input lies."""
+        """Where an input lies that is one artifact."""
+        (path,) = self.inputs[name].values()
+        return path
+
+    def read_all(self, name: str) -> dict[str, Path]:
+        """Where the artifacts of an input lie that is fed several, by the node that made each."""
         return self.inputs[name]
 
+    @property
+    def seed(self) -> int:
+        """The pipeline's seed, plus the stage's own offset where it has one."""
+        return int(self._declared("seed")) + int(getattr(self.section, "seed_offset", 0))
 
-def inputs_of(name: str) -> dict[str, Path]:
-    """Where the inputs of a node of the default pipeline lie."""
-    pipeline: Pipeline = importlib.import_module("pipelines.default.pipeline").PIPELINE
-    return pipeline.nodes[name].reads()
+    @property
+    def compute(self) -> "Compute":
+        """How the arithmetic is done."""
+        return cast("Compute", self._declared("compute"))
+
+    @property
+    def generation(self) -> "Generation":
+        """How replies are sampled."""
+        return cast("Generation", self._declared("generation"))
+
+    @property
+    def limits(self) -> "Limits":
+        """How many tokens texts may have."""
+        return cast("Limits", self._declared("limits"))
+
+    @property
+    def model(self) -> "Model":
+        """Which language model is pretrained."""
+        return cast("Model", self._declared("model"))
+
+    @property
+    def gates(self) -> "Gates":
+        """Bounds that models must keep, by the node that makes them."""
+        return cast("Gates", self._declared("gates"))
+
+    def _declared(self, name: str) -> Any:
+        declared = self.pipeline.stages[self.name].shared
+        if name in declared:
+            return self.shared[name]
+        keys = frozenset(key.partition(".")[2] for key in declared if key.partition(".")[0] == name)
+        return _Declared(self.name, name, self.shared.get(name), keys)
 
 
-def run_stage(name: str, work: Callable[[Work], None]) -> None:
-    """Run a stage as a process of its own, to its end: `python -m components.stages <name>`."""
+def run_stage(name: str, pipeline: OpenPipeline) -> None:
+    """Run a node as a process of its own, to its end: `python -m components.stages <name>`."""
     logging.basicConfig(level=logging.INFO, format=f"[{name}] %(message)s", stream=sys.stdout)
     quiet_libraries()
-    keep_memory()
+    process.keep_memory()
     _die_with_session()
     signal.signal(signal.SIGTERM, _interrupt)
     begun = time.time()
     try:
-        _run(name, work)
+        _run(name, pipeline)
     except USER_ERRORS as error:
         raise SystemExit(f"{name}: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit(f"{name}: stopped; {how_it_goes_on(name)}") from None
+        raise SystemExit(f"{name}: stopped; {how_it_goes_on(name, pipeline)}") from None
     except Exception as error:
         if not _is_full_disk(error):
             raise
-        places = _discard(name, begun)
+        places = _discard(name, pipeline, begun)
         raise SystemExit(
             f"{name}: the disk is full ({places}); what was half-written is removed. With space there, "
-            f"{how_it_goes_on(name)}"
+            f"{how_it_goes_on(name, pipeline)}"
         ) from None
-    _leave()
+    process.leave()
 
 
-def _run(name: str, work: Callable[[Work], None]) -> None:
+def _run(name: str, pipeline: OpenPipeline) -> None:
     started = time.monotonic()
-    tree = parameters.read_tree()
-    params = parameters.check(tree, source=str(parameters.PARAMS_FILE))
-    state = state_folder(name, tree)
+    tree = parameters.read_tree(pipeline.params_file)
+    section, shared = parameters.of_node(tree, pipeline, name)
+    state = state_folder(name, pipeline, tree)
     if _is_helper():
         with tempfile.TemporaryDirectory() as scratch:
-            silent = SilentTracker(name, tree, state=state, artifacts=ARTIFACTS)
-            _collect_garbage()
-            work(Work(name, params, Path(scratch), state, Path(scratch), silent, inputs_of(name)))
+            silent = SilentTracker(name, pipeline, tree, state=state)
+            process.collect_again()
+            work = Work(name, pipeline, section, shared, Path(scratch), state, Path(scratch), silent)
+            pipeline.stages[name].run(work)
         return
     with lease(state):
         state.mkdir(parents=True, exist_ok=True)
-        _work(name, work, tree, params, state, started)
+        out = pipeline.artifacts / name
+        out.mkdir(parents=True, exist_ok=True)
+        with StageTracker(name, pipeline, tree, state=state) as tracker:
+            work = Work(name, pipeline, section, shared, out, state, state, tracker)
+            duration, peak_gib = _measured(work, started)
+        (out / "run.json").write_text(json.dumps(tracker.record(duration, peak_gib), indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(state)
 
 
-def _work(
-    name: str, work: Callable[[Work], None], tree: dict[str, Any], params: schema.Params, state: Path, started: float
-) -> None:
-    out = ARTIFACTS / name
-    out.mkdir(parents=True, exist_ok=True)
-    with StageTracker(name, tree, state=state, artifacts=ARTIFACTS) as tracker:
-        stage = Work(name, params, out, state, state, tracker, inputs_of(name))
-        _collect_garbage()
-        work(stage)
-        duration = time.monotonic() - started
-        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        tracker.log_metrics({f"{name}/duration_seconds": duration, f"{name}/peak_memory_gib": peak_gib})
-        (out / "metrics.json").write_text(json.dumps(stage.metrics, indent=1, sort_keys=True) + "\n")
-        tracker.log_summary(stage.metrics)
-        logger.info("done in %.0f s, peak memory %.2f GiB", duration, peak_gib)
-    (out / "run.json").write_text(json.dumps(tracker.record(duration, peak_gib), indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(state)
-
-
-def _collect_garbage() -> None:
-    """Collect garbage from now on, if it was off while modules were loaded; what they hold stays, and is left out."""
-    gc.freeze()
-    gc.enable()
-
-
-def _leave() -> None:
-    """End a stage that has succeeded at once: taking torch and mlflow apart takes the interpreter 1.6 s.
-
-    All files are closed and all figures sent by then.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+def _measured(work: Work[Any], started: float) -> tuple[float, float]:
+    """Do the work and publish its figures; its seconds since the start, and its peak memory in GiB."""
+    process.collect_again()
+    work.pipeline.stages[work.name].run(work)
+    duration = time.monotonic() - started
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    work.tracker.log_metrics({f"{work.name}/duration_seconds": duration, f"{work.name}/peak_memory_gib": peak_gib})
+    work.path("metrics.json").write_text(json.dumps(work.metrics, indent=1, sort_keys=True) + "\n")
+    work.tracker.log_summary(work.metrics)
+    logger.info("done in %.0f s, peak memory %.2f GiB", duration, peak_gib)
+    return duration, peak_gib
 
 
 def _is_helper() -> bool:
@@ -167,9 +208,9 @@ def state_root() -> Path:
     return Path(os.environ.get(STATE_ROOT_VARIABLE, ".lineage/state"))
 
 
-def state_folder(name: str, tree: dict[str, Any], root: Path = Path()) -> Path:
-    """Where the stage keeps what a resumed run of the same work needs; root: the repository, or a copy of it."""
-    return state_root() / f"{name}-{fingerprint(name, tree, root)}"
+def state_folder(name: str, pipeline: OpenPipeline, tree: dict[str, Any], root: Path = Path()) -> Path:
+    """Where a node keeps what a resumed run of the same work needs; root: the repository, or a copy of it."""
+    return state_root() / f"{name}-{fingerprint(name, pipeline, tree, root)}"
 
 
 @contextlib.contextmanager
@@ -197,10 +238,10 @@ def lease(state: Path) -> Iterator[None]:
         file.close()
 
 
-def how_it_goes_on(name: str, root: Path = Path()) -> str:
+def how_it_goes_on(name: str, pipeline: OpenPipeline, root: Path = Path()) -> str:
     """What the same command does after this stage was cut short: only a checkpoint of the same work is gone on from."""
     with contextlib.suppress(OSError, KeyError, parameters.ParamsError):  # no such work any more
-        state = state_folder(name, parameters.read_tree(root / parameters.PARAMS_FILE), root)
+        state = state_folder(name, pipeline, parameters.read_tree(root / pipeline.params_file), root)
         if any(not path.name.endswith(".partial") for path in state.glob("step-*")):
             return "the same command goes on from its last checkpoint"
     return f"the same command does {name} again from its start"
@@ -215,12 +256,13 @@ def _is_full_disk(error: BaseException | None) -> bool:
     return full or _is_full_disk(error.__cause__ or error.__context__)
 
 
-def _discard(name: str, begun: float) -> str:
+def _discard(name: str, pipeline: OpenPipeline, begun: float) -> str:
     """Remove what this process wrote and left unfinished; the places it wrote to, with the space left there.
 
     begun: seconds since the epoch.
     """
-    out, state = ARTIFACTS / name, state_folder(name, parameters.read_tree())
+    tree = parameters.read_tree(pipeline.params_file)
+    out, state = pipeline.artifacts / name, state_folder(name, pipeline, tree)
     for path in [*state.glob("*.partial"), *out.glob("*.partial")]:
         shutil.rmtree(path, ignore_errors=True)
     for path in [path for path in out.rglob("*") if path.is_file() and path.stat().st_mtime >= begun]:
@@ -229,14 +271,13 @@ def _discard(name: str, begun: float) -> str:
     return ", ".join(f"{place.resolve()}: {shutil.disk_usage(place).free / 2**20:.0f} MiB free" for place in places)
 
 
-def fingerprint(name: str, tree: dict[str, Any], root: Path = Path()) -> str:
-    """Identity of a stage's work: its code, inputs and parameters as `dvc.yaml` declares them.
+def fingerprint(name: str, pipeline: OpenPipeline, tree: dict[str, Any], root: Path = Path()) -> str:
+    """Identity of a node's work: its code and inputs as its entry in the graph declares them, and its parameters.
 
     A checkpoint is only ever resumed under the identity it was written under.
     """
-    declared = yaml.safe_load((root / GRAPH).read_text())["stages"][name]
-    leaves = dict(flatten(tree, separator="."))
-    wanted = declared.get("params", [])
+    declared = yaml.safe_load((root / pipeline.graph_file).read_text())["stages"][name]
+    leaves, wanted = dict(flatten(tree, separator=".")), pipeline.param_keys(name)
     parts: list[Any] = [
         {key: value for key, value in leaves.items() if any(key == w or key.startswith(w + ".") for w in wanted)}
     ]
@@ -267,17 +308,6 @@ def _die_with_session() -> None:
         os.kill(os.getpid(), signal.SIGKILL)  # nothing is lost: checkpoints are whole, and a library may hold SIGTERM
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def keep_memory() -> None:
-    """Have glibc keep what is freed: a step frees and takes the same large blocks, whose pages the kernel clears anew.
-
-    On two cores that was a fifth of an uncompiled training step (LOG.md).
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        allocator = ctypes.CDLL("libc.so.6")
-        allocator.mallopt(M_MMAP_MAX, 0)
-        allocator.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def quiet_libraries() -> None:

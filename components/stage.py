@@ -4,14 +4,17 @@
 change of it makes exactly that stage stale. This module is no dependency of a stage.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-ARTIFACTS = Path("artifacts")
+if TYPE_CHECKING:
+    from components.runtime import Work
+
 OUTSIDE = "./"  # how a reference to a file of the repository begins, which no node makes
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -25,10 +28,21 @@ class Kind(StrEnum):
     LANGUAGE_MODEL = "language model"
     PROMPTS = "prompts"
     RECORDS = "records"
+    REPLIES = "replies"
     REPORT = "report"
     SCALAR_MODEL = "scalar model"
     TOKENIZER = "tokenizer"
     TOKENS = "tokens"
+
+
+MODELS = frozenset({Kind.LANGUAGE_MODEL, Kind.SCALAR_MODEL})
+
+
+@dataclass(frozen=True)
+class Several:
+    """An input that is fed any number of artifacts of a kind, none included."""
+
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -41,21 +55,27 @@ class Curve:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a module of `components/stages` declares about itself.
+    """What a module declares about itself under the name STAGE.
+
+    The module is read by flows, which load no torch: what is heavy is imported within `run`.
 
     Attributes:
+        section: the frozen dataclass of its own parameters; None where it has none.
+        run: the work, given its parameters, inputs and place.
         reads: inputs by the names that the code calls them.
         makes: files and folders below the node's own; `metrics.json` and `run.json` are every stage's.
-        params: sections and keys of the parameters that the code reads.
+        shared: what it reads of the sections that all stages share, whole or key by key, with the section's type.
         curves: tables among what it makes, with the axes on which they are drawn.
         headline: a file of figures for `dvc metrics`, kept in git.
         plots: a folder of plots.
     """
 
-    reads: Mapping[str, Kind]
+    section: type | None
+    run: "Callable[[Work[Any]], None]"
+    reads: Mapping[str, Kind | Several]
     makes: Mapping[str, Kind]
-    params: tuple[str, ...]
-    curves: Mapping[str, Curve] = field(default_factory=lambda: MappingProxyType({}))
+    shared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    curves: Mapping[str, Curve] = field(default_factory=lambda: NOTHING)
     headline: str | None = None
     plots: str | None = None
 
@@ -67,28 +87,41 @@ class Stage:
             return Kind.CURVE
         return next((kind for made, kind in self.makes.items() if path == made or path.startswith(made + "/")), None)
 
+    @property
+    def model(self) -> Kind | None:
+        """The kind of the model that it registers, or None where it makes none."""
+        kind = self.makes.get("model")
+        return kind if kind in MODELS else None
+
+
+Reference: TypeAlias = str | tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Node:
-    """A stage at a place: for each input of the stage a reference, `<node>/<path>` or `./<file of the repository>`."""
+    """A stage at a place: for each input of the stage a reference, `<node>/<path>` or `./<file of the repository>`.
+
+    `stage` is the name of a module of `components.stages`, or the dotted name of any module that declares a STAGE.
+    """
 
     name: str
     stage: str
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, Reference]
 
-    def reads(self) -> dict[str, Path]:
-        """Where each input lies, from the repository's root."""
-        return {name: located(reference) for name, reference in self.inputs.items()}
+    @property
+    def base(self) -> str:
+        """The section of parameters that the node's own only has to differ from."""
+        return self.stage.rpartition(".")[2]
+
+    def references(self) -> Iterator[tuple[str, str]]:
+        """Every input with every reference that feeds it."""
+        for name, fed in self.inputs.items():
+            yield from ((name, reference) for reference in ((fed,) if isinstance(fed, str) else fed))
 
 
-def node(name: str, *, stage: str | None = None, **inputs: str) -> Node:
+def node(name: str, *, stage: str | None = None, **inputs: Reference) -> Node:
     """A node; its stage has its name unless another is given."""
     return Node(name, stage or name, MappingProxyType(inputs))
-
-
-def located(reference: str) -> Path:
-    """The path, from the repository's root, of what a reference names."""
-    return Path(reference) if reference.startswith(OUTSIDE) else ARTIFACTS / reference
 
 
 @dataclass(frozen=True, init=False)
@@ -108,22 +141,29 @@ class Pipeline:
         """What does not fit: inputs that a stage does not read or that nobody feeds, and references to nothing.
 
         Args:
-            stages: the declaration of each stage that a node names.
+            stages: the declaration of each node's stage, by the node's name.
         """
         found = []
         earlier: dict[str, Stage] = {}
         for name, each in self.nodes.items():
-            declared = stages[each.stage]
+            declared = stages[name]
             fed, read = each.inputs.keys(), declared.reads.keys()
-            found += [f"{name}: {each.stage} reads no {extra!r}" for extra in fed - read]
-            found += [f"{name}: nothing feeds {lack!r}" for lack in read - fed]
-            found += [
-                f"{name}: {problem}"
-                for key, reference in each.inputs.items()
-                if key in declared.reads and (problem := _misfit(reference, declared.reads[key], earlier))
-            ]
+            found += [f"{name}: {each.base} reads no {extra!r}" for extra in sorted(fed - read)]
+            found += [f"{name}: nothing feeds {lack!r}" for lack in sorted(read - fed)]
+            found += [f"{name}: {problem}" for problem in _misfits(each, declared, earlier)]
             earlier[name] = declared
         return found
+
+
+def _misfits(each: Node, declared: Stage, earlier: Mapping[str, Stage]) -> Iterator[str]:
+    for key, reference in each.references():
+        wanted = declared.reads.get(key)
+        if wanted is None:
+            continue
+        if isinstance(each.inputs[key], tuple) != isinstance(wanted, Several):
+            yield f"{key} is fed {'one artifact' if isinstance(wanted, Several) else 'several'}"
+        if problem := _misfit(reference, wanted.kind if isinstance(wanted, Several) else wanted, earlier):
+            yield problem
 
 
 def _misfit(reference: str, wanted: Kind, earlier: Mapping[str, Stage]) -> str | None:

@@ -18,8 +18,6 @@ from components.lineage import (
     CANDIDATE,
     CHAMPION,
     EXPERIMENT_VARIABLE,
-    PARENTS,
-    STAGES,
     StageRecord,
     Verdict,
     alias_of,
@@ -37,7 +35,9 @@ from components.lineage_run import (
 )
 from components.metric_buffer import MetricBuffer
 from components.pages import GATE, WEIGHTS_TAG, version_page
-from components.provenance import ancestors, name_of, version_tags, weights_sha256
+from components.pipelines import OpenPipeline
+from components.provenance import name_of, version_tags, weights_sha256
+from components.stage import Kind
 from components.views import metric_name
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,12 @@ METRICS_LIMIT = 1000  # metrics of one request
 class StageTracker:
     """The tracked run of one stage: a child of its lineage's run, continued when the stage is resumed."""
 
-    def __init__(self, stage: str, tree: Mapping[str, Any], *, state: Path, artifacts: Path) -> None:
-        self.stage, self.tree, self.artifacts = stage, tree, artifacts
+    def __init__(
+        self, stage: str, pipeline: OpenPipeline, tree: Mapping[str, Any], *, state: Path, artifacts: Path | None = None
+    ) -> None:
+        """The artifacts are the pipeline's, unless those of another place are given."""
+        self.stage, self.pipeline, self.tree = stage, pipeline, tree
+        self.artifacts = artifacts or pipeline.artifacts
         self.state_file = state / "tracking.json"
         self.unsent_file = state.parent.parent / "unsent" / f"{state.name}.jsonl"
         self.run_id: str | None = None
@@ -115,7 +119,7 @@ class StageTracker:
         self._guard(f"attach {path}", log)
 
     def register_model(self, folder: Path) -> None:
-        """Register a stage's model as a new version of `gpt-<stage>`, under the alias of this workspace."""
+        """Register a stage's model as a new version under the node's name, and the alias of this workspace."""
         self._guard("register the model", lambda: self._register(folder))
 
     def promote(self, stage: str, version: str, failures: Sequence[str]) -> None:
@@ -125,14 +129,14 @@ class StageTracker:
             "verdict": "; ".join(failures) or PASSED,
             "run_id": record.run_id if record is not None else None,
         }
-        self._guard(f"promote gpt-{stage}", lambda: self._promote(stage, version))
+        self._guard(f"promote {self.pipeline.model_name(stage)}", lambda: self._promote(stage, version))
 
     def record(self, duration_seconds: float, peak_memory_gib: float) -> dict[str, Any]:
         """The content of the stage's `run.json` (see `components.lineage.StageRecord`)."""
         return {
             "stage": self.stage,
             "run_id": self.run_id,
-            "model_name": f"gpt-{self.stage}" if self.version else None,
+            "model_name": self.pipeline.model_name(self.stage) if self.version else None,
             "model_version": self.version,
             "alias": alias_of() if self.version else None,
             "gates": self.gates,
@@ -152,7 +156,7 @@ class StageTracker:
         run = self._client.create_run(experiment, run_name=self.stage, tags=tags)
         self.run_id = run.info.run_id
         self.state_file.write_text(json.dumps({"run_id": self.run_id}))
-        store.log_inputs(self._client, self.run_id, self.tree, self.stage)
+        store.log_inputs(self._client, self.run_id, self.tree, self.pipeline, self.stage)
 
     def _resume(self, run_id: str) -> None:
         """Go on with the run of a stage that was stopped, as a child of the lineage that will finish it."""
@@ -164,7 +168,7 @@ class StageTracker:
             self._buffer.known_steps[key] = max(steps)
 
     def _origin(self) -> dict[str, str]:
-        return version_tags(self.stage, self.tree, self.artifacts) | self.facts
+        return version_tags(self.stage, self.tree, self.pipeline, self.artifacts) | self.facts
 
     def _session_parent(self, experiment: str) -> str:
         """The parent run of this `dvc` command, made by its first stage; what DVC skipped is linked to it."""
@@ -174,34 +178,36 @@ class StageTracker:
             parent_id = str(found[0].info.run_id)
             self._client.update_run(parent_id, status="RUNNING")
         else:
-            name = os.environ.get(EXPERIMENT_VARIABLE) or name_of("default", {}, self.tree)
+            name = os.environ.get(EXPERIMENT_VARIABLE) or name_of("default", {}, self.tree, self.pipeline)
             command = "dvc exp run" if EXPERIMENT_VARIABLE in os.environ else "dvc repro"
+            command += "" if self.pipeline.is_default else f" {self.pipeline.graph_file}"
             tags = {"session": session, "door": "dvc"}
-            parent_id = create_parent(self._client, experiment, self.tree, name, command, tags)
+            parent_id = create_parent(self._client, experiment, self.tree, name, command, tags, self.pipeline)
         linked = self._client.get_run(parent_id).data.tags
-        for above in sorted(ancestors(self.stage), key=STAGES.index):
+        for above in self.pipeline.ancestors(self.stage):
             if f"stage.{above}.state" not in linked:
                 link_skipped(self._client, experiment, parent_id, above, "cached", self.artifacts)
-        stages = tuple(PARENTS) if alias_of() == CANDIDATE else [s for s in ancestors(self.stage) if s in PARENTS]
-        point_aliases(self._client, self.artifacts, alias_of(), judged_again=False, stages=stages)
+        ancestors, models = self.pipeline.ancestors(self.stage), self.pipeline.models
+        stages = models if alias_of() == CANDIDATE else [name for name in ancestors if name in models]
+        point_aliases(self._client, self.artifacts, alias_of(), self.pipeline, judged_again=False, stages=stages)
         return parent_id
 
     def _finish(self, status: str) -> None:
         self._client.set_terminated(self._run(), status)
         if self.parent_id is None:
             return
-        model = f"models:/gpt-{self.stage}/{self.version}" if self.version else None
+        model = f"models:/{self.pipeline.model_name(self.stage)}/{self.version}" if self.version else None
         state = "ran" if status == "FINISHED" else status.lower()
         store.link(self._client, self.parent_id, self.stage, self._run(), state, model)
         if not os.environ.get(PARENT_VARIABLE):  # the `dvc repro` door: whichever stage is last closes the lineage
-            conclude(self._client, self.parent_id, self.tree, self.artifacts, self.gates)
+            conclude(self._client, self.parent_id, self.tree, self.artifacts, self.gates, self.pipeline)
             self._client.set_terminated(self.parent_id, status)
 
     def _register(self, folder: Path) -> None:
-        version = store.log_model(self._run(), self.stage, folder)
+        name, kind = self.pipeline.model_name(self.stage), self.pipeline.stages[self.stage].model
+        version = store.log_model(self._run(), self.stage, name, folder, talks=kind == Kind.LANGUAGE_MODEL)
         self._client.update_run(self._run(), status="RUNNING")
         self.version = version
-        name = f"gpt-{self.stage}"
         tags = self._origin() | {"run_id": self._run(), WEIGHTS_TAG: weights_sha256(folder)}
         store.describe_version(self._client, name, version, tags, version_page(name, version, tags))
         self._client.set_registered_model_alias(name, alias_of(), version)
@@ -212,7 +218,9 @@ class StageTracker:
         found = store.recorded_version(self._client, stage, self.artifacts)
         if found is None or str(found.version) != str(version):
             logger.warning(
-                "gpt-%s/%s is not in this store, or is another run's there: nothing is promoted", stage, version
+                "%s/%s is not in this store, or is another run's there: nothing is promoted",
+                self.pipeline.model_name(stage),
+                version,
             )
             return
         own, verdict = alias_of() == CANDIDATE, self.gates[stage]["verdict"]

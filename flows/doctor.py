@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from components import params as parameters
 from components.loopback import spare_loopback
+from components.pipelines import open_pipeline
 from components.store_location import StoreError, database_of, tracking_uri
 from flows.checks import SetupError, check_place
 from flows.server import HOST, ServerError, must_answer, serves
@@ -41,7 +42,7 @@ def findings(root: Path, prefect_port: int, mlflow_port: int) -> Iterator[Findin
     yield _interpreter()
     yield _packages(root)
     yield _asked("place and git", lambda: check_place(root), "ok")
-    yield _asked("params.yaml", lambda: parameters.load(root / parameters.PARAMS_FILE), "ok")
+    yield _asked("params.yaml", lambda: parameters.load(open_pipeline(root=root), root), "ok")
     yield _space(root)
     yield _cache(root)
     yield _data(root)

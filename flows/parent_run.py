@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
-from components.lineage import CANDIDATE, PARENTS, StageRecord, alias_of
-from components.stage import ARTIFACTS
+from components.lineage import CANDIDATE, StageRecord, alias_of
+from components.pipelines import OpenPipeline
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -52,10 +52,17 @@ class Lineage:
     """
 
     def __init__(
-        self, tree: Mapping[str, Any], *, name: str, command: str, tags: Mapping[str, str], root: Path
+        self,
+        tree: Mapping[str, Any],
+        pipeline: OpenPipeline,
+        *,
+        name: str,
+        command: str,
+        tags: Mapping[str, str],
+        root: Path,
     ) -> None:
         self.tree, self.name, self.command, self.tags, self.root = tree, name, command, tags, root
-        self.artifacts = root / ARTIFACTS
+        self.pipeline, self.artifacts = pipeline, root / pipeline.artifacts
         self.run_id: str | None = None
         self.skipped: dict[str, str] = {}
 
@@ -71,7 +78,7 @@ class Lineage:
     def _create(self) -> str:
         client, experiment = tracking().store.connect()
         create = tracking().create_parent
-        return str(create(client, experiment, self.tree, self.name, self.command, self.tags, self.root))
+        return str(create(client, experiment, self.tree, self.name, self.command, self.tags, self.pipeline, self.root))
 
     def link(self, stage: str, state: str) -> None:
         """Note a stage that DVC did not run; it is shown with the run that made it."""
@@ -95,13 +102,14 @@ class Lineage:
             return
         for stage, state in self.skipped.items():
             tracking().link_skipped(client, experiment, self.run_id, stage, state, self.artifacts)
-        judge = StageRecord.load("evaluate", self.artifacts)
-        tracking().conclude(client, self.run_id, self.tree, self.artifacts, judge.gates if judge else {})
+        judge = StageRecord.load(self.pipeline.judge, self.artifacts) if self.pipeline.judge else None
+        gates = judge.gates if judge else {}
+        tracking().conclude(client, self.run_id, self.tree, self.artifacts, gates, self.pipeline)
         client.set_terminated(self.run_id, status)
 
     def _point(self) -> None:
         client, _ = tracking().store.connect()
-        came_back = self.skipped.get("evaluate") == "restored"
+        came_back = self.skipped.get(self.pipeline.judge or "") == "restored"
         alias = alias_of(self.root)
-        stages = [stage for stage in PARENTS if alias == CANDIDATE or stage in self.skipped]
-        tracking().point_aliases(client, self.artifacts, alias, judged_again=came_back, stages=stages)
+        stages = [stage for stage in self.pipeline.models if alias == CANDIDATE or stage in self.skipped]
+        tracking().point_aliases(client, self.artifacts, alias, self.pipeline, judged_again=came_back, stages=stages)

@@ -9,14 +9,18 @@ those that only watch it.
 
 import argparse
 import ast
-import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
-from components.stage import ARTIFACTS, Node, Pipeline, Stage
+from components import params as parameters
+from components.pipelines import DECLARATION, OpenPipeline, PipelineError, open_pipeline
+from components.stage import Stage
 
-GRAPH, DEPLOYMENTS = Path("dvc.yaml"), Path("prefect.yaml")
+DEPLOYMENTS = Path("prefect.yaml")
+RUNTIME = Path("components/runtime.py")  # what runs every stage
 # They watch a stage or tell it where its files lie: what they do shows in run.json, MLflow and the terminal, not in
 # models and figures, or stands in the stage's entry anyway. Were they dependencies, a reworded log line would retrain a
 # model.
@@ -24,20 +28,20 @@ OBSERVERS = frozenset(
     f"components/{name}.py"
     for name in (
         "tracking", "mlflow_store", "store_location", "lineage", "loopback", "lineage_run", "provenance", "headlines",
-        "pages", "views", "progress", "metric_buffer", "figures", "stage", "__init__",
+        "pages", "views", "progress", "metric_buffer", "figures", "stage", "pipelines", "process", "__init__",
     )
 )  # fmt: skip
 HEADER = """\
-# The only graph, written by `python -m flows.render` from pipelines/default/pipeline.py: edit that. Its one metrics
-# file has the headline figures; each stage's metrics.json has all.
+# Written by `python -m flows.render` from {declaration}: edit that. Its one metrics file has the headline
+# figures; each stage's metrics.json has all.
 stages:
 """
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names that a file imports, wherever in it the statement stands."""
+    """Dotted names that a file imports when it runs, wherever in it the statement stands; types alone do not count."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _run(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
@@ -45,54 +49,64 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def code(path: Path, root: Path = Path()) -> set[str]:
-    """Files of `components` that running a file executes; observers, and what they alone use, left out."""
+def _run(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a tree, but for what stands below `if TYPE_CHECKING`."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from _run(child)
+
+
+def code(*paths: Path, root: Path = Path()) -> set[str]:
+    """Files of `components` that running some files executes; observers, and what they alone use, left out."""
     seen: set[str] = set()
-    waiting = [path]
+    waiting = [root / path for path in paths]
     while waiting:
         current = waiting.pop()
-        name = str(current.relative_to(root))
+        name = str(current.relative_to(root)) if current.is_relative_to(root) else str(current)
         if name in seen or name in OBSERVERS:
             continue
         seen.add(name)
-        found = (
-            root / (dotted.replace(".", "/") + ".py") for dotted in imported(current) if dotted.startswith("components")
-        )
+        files = (Path(*dotted.split(".")).with_suffix(".py") for dotted in imported(current))
+        found = (root / file if file.parts[0] == "components" else current.parent / file for file in files)
         waiting += [each for each in found if each.exists()]
     return seen
 
 
-def declarations(pipeline: Pipeline) -> dict[str, Stage]:
-    """What the stages of a pipeline declare about themselves. Imports them, and torch with them."""
-    return {
-        each.stage: importlib.import_module(f"components.stages.{each.stage}").STAGE for each in pipeline.nodes.values()
-    }
-
-
-def render(pipeline: Pipeline, root: Path = Path()) -> str:
-    """The text of dvc.yaml.
+def render(pipeline: OpenPipeline, tree: Mapping[str, Any], root: Path = Path()) -> str:
+    """The text of a pipeline's graph for DVC, with the parameters of its tree.
 
     Raises:
-        ValueError: nodes do not fit together; all problems are listed.
+        ParamsError: the parameters are wrong.
     """
-    stages = declarations(pipeline)
-    problems = pipeline.problems(stages)
-    if problems:
-        raise ValueError("\n".join(problems))
-    return HEADER + "".join(
-        f"{line}\n" for each in pipeline.nodes.values() for line in _entry(each, stages[each.stage], root)
-    )
+    params = parameters.check(dict(tree), pipeline, source=str(pipeline.params_file))
+    entries = (line for node in pipeline.nodes for line in _entry(node, pipeline, params, root))
+    return HEADER.format(declaration=pipeline.folder / DECLARATION) + "".join(f"{line}\n" for line in entries)
 
 
-def _entry(each: Node, stage: Stage, root: Path) -> Iterator[str]:
-    out = ARTIFACTS / each.name
-    yield f"  {each.name}:"
-    yield f"    cmd: python -m components.stages {each.name}"
+def _entry(node: str, pipeline: OpenPipeline, params: parameters.Parameters, root: Path) -> Iterator[str]:
+    out, stage = pipeline.artifacts / node, pipeline.stages[node]
+    which = "" if pipeline.is_default else f"--pipeline {pipeline.folder} "
+    yield f"  {node}:"
+    yield f"    cmd: python -m components.stages {which}{node}"
+    if not pipeline.is_default:
+        yield f"    wdir: {'/'.join('..' for _ in pipeline.graph_file.parent.parts)}"
     yield "    deps:"
-    inputs = dict.fromkeys(str(path) for path in each.reads().values())
-    yield from (f"    - {path}" for path in (*inputs, *sorted(code(root / f"components/stages/{each.stage}.py", root))))
+    inputs = dict.fromkeys(str(path) for fed in pipeline.inputs(node).values() for path in fed.values())
+    chosen = {kind.__module__.replace(".", "/") + ".py" for kind in _sections_of(params.sections.get(node))}
+    files = code(pipeline.files[node], RUNTIME, *(Path(name) for name in chosen if (root / name).exists()), root=root)
+    yield from (f"    - {path}" for path in (*inputs, *sorted(files)))
     yield "    params:"
-    yield from (f"    - {name}" for name in stage.params)
+    keys = [f"- {name}" for name in pipeline.param_keys(node)]
+    if pipeline.is_default:
+        yield from (f"    {key}" for key in keys)
+    else:
+        yield f"    - {pipeline.params_file}:"
+        yield from (f"      {key}" for key in keys)
+    yield from _outputs(stage, out)
+
+
+def _outputs(stage: Stage, out: Path) -> Iterator[str]:
     yield "    outs:"
     yield from (f"    - {out / made}" for made in (*stage.makes, "run.json", "metrics.json"))
     if stage.headline:
@@ -107,7 +121,18 @@ def _entry(each: Node, stage: Stage, root: Path) -> Iterator[str]:
         yield f"    - {out / stage.plots}"
 
 
-def deployments(pipeline: Pipeline, text: str) -> str:
+def _sections_of(value: Any) -> Iterator[type]:
+    """The sections that a value holds: what a parameter's `kind` names is among them."""
+    if is_dataclass(value):
+        yield type(value)
+        for own in fields(value):
+            yield from _sections_of(getattr(value, own.name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _sections_of(item)
+
+
+def deployments(pipeline: OpenPipeline, text: str) -> str:
     """The text of prefect.yaml, now `text`, with a deployment of the whole pipeline and one up to each stage."""
     head, opening, _ = text.partition("deployments:\n")
     common = "entrypoint: flows/lineage.py:lineage, work_pool: *pool"
@@ -123,11 +148,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
-    pipeline: Pipeline = importlib.import_module("pipelines.default.pipeline").PIPELINE
     try:
-        texts = {GRAPH: render(pipeline), DEPLOYMENTS: deployments(pipeline, DEPLOYMENTS.read_text())}
-    except ValueError as error:
-        sys.exit(f"the pipeline cannot be rendered:\n{error}")
+        pipeline = open_pipeline()
+        tree = parameters.read_tree(pipeline.params_file)
+        texts = {
+            pipeline.graph_file: render(pipeline, tree),
+            DEPLOYMENTS: deployments(pipeline, DEPLOYMENTS.read_text()),
+        }
+    except (PipelineError, parameters.ParamsError) as error:
+        sys.exit(str(error))
     for path, text in texts.items():
         if not arguments.check:
             path.write_text(text)

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from components import params as parameters
-from components.lineage import PARENTS
 from components.pages import WEIGHTS_TAG, version_page
-from components.provenance import PARAMS, WEIGHTS, machine_tags, weights_sha256
-from components.stage import ARTIFACTS
+from components.pipelines import ARTIFACTS, open_pipeline
+from components.provenance import WEIGHTS, machine_tags, weights_sha256
 from flows.graph import dvc, has_remote
 from flows.parent_run import tracking
 from flows.processes import run_streaming
@@ -41,7 +40,7 @@ def reproduce(facts: Any, home: Path, *, force: bool) -> list[str]:
     """
     missing = [tag for tag in NEEDED if tag not in facts.tags]
     if missing or not facts.params:
-        raise CannotReproduceError(f"its tags do not hold what this needs: {', '.join(missing) or PARAMS}")
+        raise CannotReproduceError(f"its tags do not hold what this needs: {', '.join(missing) or 'params.yaml'}")
     stage = facts.name.removeprefix("gpt-")
     workspace = _worktree(facts, home)
     _bring_data(workspace, facts.tags["data.digest"])
@@ -71,11 +70,11 @@ def _worktree(facts: Any, home: Path) -> Workspace:
         patch.write_text(facts.patch)
         if _git(root, "apply", str(patch), check=False).returncode:
             raise CannotReproduceError(f"the uncommitted changes of its code do not apply to {commit}: {patch}")
-    presets = parameters.read_tree(root / PARAMS).get("presets", {})
+    presets = parameters.read_tree(root / parameters.PARAMS_FILE).get("presets", {})
     tree = {**facts.params, "presets": presets}
     if facts.tags["processor"] != machine_tags(tree)["processor"] and facts.tags.get("precision", "auto") != "auto":
         tree["compute"] = {**tree["compute"], "precision": facts.tags["precision"]}  # auto may choose another here
-    parameters.write_tree(tree, root / PARAMS)
+    parameters.write_tree(tree, root / parameters.PARAMS_FILE)
     (root / "data.dvc").write_text(facts.tags["data.dvc"])
     share_dvc(home, root, no_scm=False)
     return Workspace(root, home, tree)
@@ -105,7 +104,7 @@ def _run(workspace: Workspace, command: list[str]) -> None:
 def _differences(facts: Any, workspace: Workspace, stage: str, found: str) -> Iterator[str]:
     """What is not as it was: weights, the first stage where they part, machine and packages, code that git lacks."""
     yield f"weights: SHA-256 {found} instead of {facts.tags[WEIGHTS_TAG]}"
-    for parent in PARENTS[stage]:
+    for parent in open_pipeline().parents(stage):
         was = facts.tags.get(f"parent.{parent}.sha256")
         model = workspace.root / ARTIFACTS / parent / "model"
         if was is not None and (model / WEIGHTS).exists() and weights_sha256(model) != was:

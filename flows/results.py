@@ -14,7 +14,7 @@ from components import params as parameters
 from components.gates import verdicts
 from components.headlines import headline_figures
 from components.lineage import StageRecord
-from components.stage import ARTIFACTS
+from components.pipelines import ARTIFACTS, open_pipeline
 from components.views import run_page
 from flows.parent_run import tracked, tracking
 from flows.server import HOST, addresses
@@ -46,7 +46,7 @@ def _spelled(name: str, value: float) -> str:
 
 def gates(tree: dict[str, Any], metrics: Mapping[str, Any]) -> dict[str, str]:
     """For each stage with a gate, `passed` or what does not hold."""
-    bounds = parameters.check(tree, source="the parameters in force").gates
+    bounds = parameters.check(tree, open_pipeline(), source="the parameters in force").shared["gates"]
     return {stage: str(verdict) for stage, verdict in verdicts(bounds, metrics).items()}
 
 

@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from components.lineage import process_identity
+from components.pipelines import open_pipeline
 from components.provenance import flow_command, name_of
 from flows.checks import check
 from flows.graph import dvc, select, stage_graph
@@ -69,8 +70,9 @@ def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], un
         "door": "prefect",
         "workspace": workspace.root.name if workspace.is_variant else "repository",
     }
-    name, command = name_of(preset, overrides, workspace.tree), flow_command(preset, overrides, until)
-    return Lineage(workspace.tree, name=name, command=command, tags=tags, root=workspace.root)
+    pipeline = open_pipeline()
+    name, command = name_of(preset, overrides, workspace.tree, pipeline), flow_command(preset, overrides, until)
+    return Lineage(workspace.tree, pipeline, name=name, command=command, tags=tags, root=workspace.root)
 
 
 def _walk(
@@ -127,7 +129,7 @@ def _outcomes(states: Mapping[str, State]) -> dict[str, str]:
 
 def _outlook(stage: str, workspace: Workspace) -> str:
     runtime = importlib.import_module("components.runtime")  # MLflow, which only failures wait for
-    return str(runtime.how_it_goes_on(stage, Path(workspace.root)))
+    return str(runtime.how_it_goes_on(stage, open_pipeline(), Path(workspace.root)))
 
 
 def _reconcile() -> None:

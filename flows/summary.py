@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from components.lineage import PARENTS, StageRecord
-from components.stage import ARTIFACTS
+from components.lineage import StageRecord
+from components.pipelines import ARTIFACTS, open_pipeline
+from components.stage import Kind
 from flows.results import evaluation, figures, gates
 from flows.workspace import Workspace, open_workspace
 
 MODELS = {"pretrain": "base", "sft": "SFT", "ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
-TALKING = tuple(stage for stage in PARENTS if stage != "reward")
 SHOWN_REPLIES = 5
 WIDTH = 80
 
@@ -88,7 +88,8 @@ def _pointers(workspace: Workspace, outcomes: Mapping[str, str], evaluated: bool
     if evaluated:
         yield f"Report:      {(artifacts / 'evaluate' / 'report.html').relative_to(workspace.home)}"
     yield "Runs:        make ui        (Prefect and MLflow, on loopback)"
-    made = [stage for stage in TALKING if stage in outcomes]
+    pipeline = open_pipeline()
+    made = [node for node in outcomes if node in pipeline.nodes and pipeline.stages[node].model == Kind.LANGUAGE_MODEL]
     records = {stage: StageRecord.load(stage, artifacts) for stage in made}
     named = {stage: record.address for stage, record in records.items() if record is not None and record.address}
     best = "ppo" if "ppo" in named else next(reversed(named), None)

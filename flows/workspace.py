@@ -20,6 +20,7 @@ from typing import Any
 
 from components import params as parameters
 from components.loopback import spare_loopback
+from components.pipelines import open_pipeline
 from components.provenance import flow_command
 
 POINTER = "data.dvc"
@@ -95,12 +96,13 @@ def open_workspace(home: Path, preset: str, overrides: Mapping[str, Any]) -> Wor
         ParamsError: unknown preset or key, or values that break the schema; all are listed.
     """
     tree = parameters.read_tree(home / parameters.PARAMS_FILE)
-    presets = parameters.check(tree, source=str(parameters.PARAMS_FILE)).presets
+    pipeline = open_pipeline()
+    presets = parameters.check(tree, pipeline, source=str(parameters.PARAMS_FILE)).presets
     if preset not in presets:
         raise parameters.ParamsError(f"no preset {preset!r}; there are {', '.join(presets)}")
     changes = {**presets[preset], **overrides}
-    resolved = parameters.override(tree, changes)
-    parameters.check(resolved, source=f"preset {preset} with overrides")
+    resolved = parameters.override(tree, changes, pipeline)
+    parameters.check(resolved, pipeline, source=f"preset {preset} with overrides")
     if resolved == tree:
         return Workspace(home, home, tree)
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]

@@ -24,7 +24,7 @@ def optimizer(name: str) -> dict[str, Any]:
     }
 
 
-def train(stage: Work, module: TrainingModule, steps: int) -> tuple[range, float]:
+def train(stage: Work[Any], module: TrainingModule, steps: int) -> tuple[range, float]:
     """Run steps + 1 more steps; the numbers of the last `steps` and the seconds they took."""
     assert isinstance(stage.tracker, RecordingTracker)
     stage.tracker.moments.clear()

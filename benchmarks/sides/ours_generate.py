@@ -12,7 +12,7 @@ from components.models.generation import sample_replies, uniforms
 from components.models.precision import autocast, resolve
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.runtime import keep_memory
+from components.process import keep_memory
 
 NO_END = -1
 

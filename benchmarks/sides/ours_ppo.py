@@ -15,8 +15,8 @@ from components.models.heads import ScalarGPT
 from components.models.replies import EncodedPrompt
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.rewards.learned import LearnedReward
-from components.stages.ppo import PpoModule
+from components.rewards.model import LearnedReward
+from components.rl.ppo import PpoModule
 
 NO_STOPS = {"entropy_share": 0.0, "distinct_2_share": 0.0, "response_tokens_share": 0.0, "ended_share": 0.0}
 
@@ -50,7 +50,7 @@ def _values(options: dict[str, Any], size: str) -> dict[str, Any]:
     algorithm = {"kind": "ppo", "discount": 1.0, "gae_lambda": 0.95, "value_clip": 0.2, "value_warmup": 0}
     return {
         "model.shape": size,
-        "prepare.max_prompt_tokens": options["prompt"],
+        "limits.max_prompt_tokens": options["prompt"],
         "generation.max_new_tokens": options["reply"],
         "compute.precision": options.get("precision", "auto"),
         "ppo.rollout_batch_size": options["batch"],

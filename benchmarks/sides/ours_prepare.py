@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recording import stage_in
-from components.stages.prepare import prepare
+from components.data.preparation import prepare
 
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:

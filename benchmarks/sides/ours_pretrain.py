@@ -11,7 +11,7 @@ from benchmarks.sides.ours_common import NEVER, optimizer, train
 from components.data.chat import ChatTokenizer
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.stages.pretrain import PretrainModule
+from components.training.pretraining import PretrainModule
 
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:
@@ -22,7 +22,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         "pretrain",
         {
             "model.shape": size,
-            "model.context_length": context,
+            "limits.context_length": context,
             "compute.precision": options.get("precision", "auto"),
             "compute.compile": options.get("compile", False),
             "pretrain.batch_size": options["batch"],

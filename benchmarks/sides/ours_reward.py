@@ -14,7 +14,7 @@ from components.data.comparisons import EncodedComparison
 from components.models.heads import ScalarGPT
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.stages.reward import RewardModule
+from components.training.reward_model import RewardModule
 
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:

@@ -24,8 +24,8 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         "sft",
         {
             "model.shape": size,
-            "model.context_length": context,
-            "sft.max_tokens": context,
+            "limits.context_length": context,
+            "limits.max_demonstration_tokens": context,
             "sft.batch_size": options["batch"],
             "sft.optimizer": optimizer("adamw"),
             "sft.validation_interval": NEVER,
@@ -39,7 +39,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     rows = pad_rows(pieces, pad_id=chat.pad, width=context + 1)
     torch.manual_seed(0)
     model = GPT(config_for(size, vocab_size=chat.vocab_size, context_length=context))
-    module = ImitationModule(stage, model.train(), stage.params.sft, train=rows, validation=rows)
+    module = ImitationModule(stage, model.train(), train=rows, validation=rows)
     lengths = [len(ids) for ids in data["input_ids"]]
 
     def run_round() -> float:

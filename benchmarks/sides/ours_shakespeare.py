@@ -15,9 +15,8 @@ from components.data.tokens import TokenFileWriter
 from components.evaluation.perplexity import token_file_loss
 from components.models.sizes import config_for
 from components.models.transformer import GPT
-from components.runtime import inputs_of
-from components.stages.pretrain import PretrainModule
 from components.training.fit import fit
+from components.training.pretraining import PretrainModule
 
 TRAIN_SHARE = 0.9
 SIZE, CONTEXT, BATCH = "4x192x3", 256, 8
@@ -28,19 +27,20 @@ logger = logging.getLogger(__name__)
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:
     """Options: `text`, `seed`, `seconds`. A round trains once; its figure is the loss on the last tenth, in nats."""
-    characters = _write_tokens(Path(options["text"]))
     stage = stage_in(
         folder,
         "pretrain",
         {
             "seed": options["seed"],
             "model.shape": SIZE,
-            "model.context_length": CONTEXT,
+            "limits.context_length": CONTEXT,
             "pretrain.batch_size": BATCH,
             "pretrain.validation_interval": NEVER,
             "pretrain.optimizer": _optimizer(),
         },
     )
+
+    characters = _write_tokens(Path(options["text"]), stage.read("tokens"))
 
     def module() -> PretrainModule:
         torch.manual_seed(options["seed"])
@@ -77,16 +77,14 @@ def _optimizer() -> dict[str, Any]:
     }
 
 
-def _write_tokens(text: Path) -> int:
-    """Token files by character, the first nine tenths to train on; the number of characters."""
+def _write_tokens(text: Path, folder: Path) -> int:
+    """Token files by character in a folder, the first nine tenths to train on; the number of characters."""
     content = text.read_text()
     characters = sorted(set(content))
     number = {character: place for place, character in enumerate(characters)}
     cut = int(TRAIN_SHARE * len(content))
     for split, part in (("train", content[:cut]), ("validation", content[cut:])):
-        writer = TokenFileWriter(
-            inputs_of("pretrain")["tokens"] / f"{split}.bin", vocab_size=len(characters), endoftext=0
-        )
+        writer = TokenFileWriter(folder / f"{split}.bin", vocab_size=len(characters), endoftext=0)
         writer.extend([part], [[number[character] for character in part]])
         writer.close()
     return len(characters)

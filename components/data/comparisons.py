@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from components.data.chat import ChatTokenizer
+from components.data.chat import ChatTokenizer, EncodedChat
+from components.data.demonstrations import DemonstrationRows, pad_rows
 from components.data.records import Comparison, RecordError, as_chat, group_of, read_records
 from components.data.sequences import SequenceBatch, pack
 
@@ -114,3 +115,14 @@ def rank_table(comparisons: Sequence[EncodedComparison]) -> Tensor:
     for row, comparison in enumerate(comparisons):
         ranks[row, : len(comparison.ranks)] = torch.tensor(comparison.ranks)
     return ranks
+
+
+def best_replies(comparisons: Iterable[EncodedComparison], *, pad_id: int, width: int) -> DemonstrationRows:
+    """The first-ranked replies of each prompt as rows to imitate."""
+    pieces = [
+        EncodedChat(c.prompt + reply, [False] * len(c.prompt) + [True] * len(reply))
+        for c in comparisons
+        for reply, rank in zip(c.replies, c.ranks, strict=True)
+        if rank == min(c.ranks)
+    ]
+    return pad_rows(pieces, pad_id=pad_id, width=width)

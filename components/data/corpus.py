@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from networkx.utils import UnionFind
@@ -23,7 +23,9 @@ from components.data.records import (
     group_of,
     read_records,
 )
-from components.schema import Prepare
+
+if TYPE_CHECKING:
+    from components.stages.prepare import Prepare
 
 SPLITS = ("train", "validation", "test")
 SHARD_CHARACTERS = 8_000_000  # a shard ends here however few records that are
@@ -53,7 +55,7 @@ def conversation_text(messages: list[dict[str, str]]) -> str:
     return "\n".join(message["content"].replace("\n", " ") for message in messages)
 
 
-def read_shards(data: Path, params: Prepare, report: CorpusReport) -> Iterator[pd.DataFrame]:
+def read_shards(data: Path, params: "Prepare", report: CorpusReport) -> Iterator[pd.DataFrame]:
     """Yield cleaned, unique records as frames of at most `shard_records` rows, fewer where they are long.
 
     Columns: id, group, text (plain), messages (list of role and content, or None for a document), split. What is kept
@@ -100,7 +102,7 @@ def _demonstrations(data: Path) -> Iterator[dict[str, Any]]:
             }
 
 
-def _process(rows: list[dict[str, Any]], params: Prepare, seen: set[bytes], report: CorpusReport) -> pd.DataFrame:
+def _process(rows: list[dict[str, Any]], params: "Prepare", seen: set[bytes], report: CorpusReport) -> pd.DataFrame:
     """Clean one shard; `seen` (digests of the texts so far) and `report` are updated in place."""
     frame = pd.DataFrame(rows, columns=["id", "group", "text", "messages"])
     report.read += len(frame)
@@ -192,7 +194,7 @@ def _digest(value: object) -> bytes:
     return hashlib.sha256(repr(value).encode()).digest()[:16]
 
 
-def split_of(group: str, params: Prepare) -> str:
+def split_of(group: str, params: "Prepare") -> str:
     """The split of all records of a group, by the group's hash."""
     coin = hash_fraction(group, "split")
     if coin < params.test_fraction:
@@ -200,7 +202,7 @@ def split_of(group: str, params: Prepare) -> str:
     return "validation" if coin < params.test_fraction + params.validation_fraction else "train"
 
 
-def prompt_use_of(group: str, params: Prepare) -> str:
+def prompt_use_of(group: str, params: "Prepare") -> str:
     """What a prompt that the user brought serves for, by the hash of its group."""
     split = split_of(group, params)
     if split != "train":
@@ -208,7 +210,7 @@ def prompt_use_of(group: str, params: Prepare) -> str:
     return "compare" if hash_fraction(group, "role") < 0.5 else "ppo"
 
 
-def role_of(group: str, split: str, params: Prepare) -> str:
+def role_of(group: str, split: str, params: "Prepare") -> str:
     """What a conversation serves for after pretraining: demonstrations, or prompts for one of four uses.
 
     The share of training conversations that are demonstrations is, of validation conversations, the share of prompts.

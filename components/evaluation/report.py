@@ -124,7 +124,7 @@ def models_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
 
 def gates_table(gates: Mapping[str, Verdict]) -> pd.DataFrame:
     """Which stage's model may become champion."""
-    return pd.DataFrame([(f"gpt-{stage}", str(verdict)) for stage, verdict in gates.items()], columns=["model", "gate"])
+    return pd.DataFrame([(name, str(verdict)) for name, verdict in gates.items()], columns=["model", "gate"])
 
 
 def replies_table(replies: Sequence[Mapping[str, Any]], referee: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from components.models.heads import ScalarGPT
 from components.models.transformer import GPT
-from components.schema_base import Full, Lora
+from components.sections.weights import Full, Lora
 
 Network = TypeVar("Network", GPT, ScalarGPT)
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from components import schema
 from components.data.chat import ChatTokenizer
 from components.data.records import Message, Prompt, as_chat, group_of, read_records
 from components.losses.sampling import Sampling
@@ -12,6 +11,7 @@ from components.models.generation import sample_replies, uniforms
 from components.models.precision import autocast
 from components.models.transformer import GPT
 from components.progress import Progress
+from components.sections.generation import Generation
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def load_prompts(
     ]
 
 
-def sampling_of(params: schema.Generation) -> Sampling:
+def sampling_of(params: Generation) -> Sampling:
     """The sampler's settings among the generation parameters."""
     return Sampling(params.temperature, params.top_k, params.top_p)
 
@@ -69,7 +69,7 @@ def sample_all(
     model: GPT,
     tokenizer: ChatTokenizer,
     prompts: list[EncodedPrompt],
-    params: schema.Generation,
+    params: Generation,
     *,
     precision: str,
     batch_size: int,

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from components import schema_rl
 from components.data.sequences import SequenceBatch, pack
 from components.losses.advantages import (
     generalized_advantages,
@@ -22,7 +22,9 @@ from components.models.generation import Replies
 from components.models.heads import ScalarGPT
 from components.models.scoring import groups_of, response_logits, response_values
 from components.models.transformer import GPT
-from components.schema_rl import ActorCritic, Grpo
+
+if TYPE_CHECKING:
+    from components.stages.ppo import Ppo
 
 PER_TOKEN = ("old_logprobs", "reference_logprobs", "exact_kl", "entropy")
 
@@ -145,7 +147,7 @@ def as_batch(prompts: Sequence[Sequence[int]], replies: Replies, *, pad_id: int)
     return pack([list(prompt) for prompt in prompts], ids, pad_id=pad_id).to(replies.ended.device)
 
 
-def appraise(rollout: Rollout, params: schema_rl.Ppo, *, kl_coef: float, total: Total = alone) -> Experience:
+def appraise(rollout: Rollout, params: "Ppo", *, kl_coef: float, total: Total = alone) -> Experience:
     """Advantages and returns of a rollout, by the algorithm of `params`; whitening is over all processes.
 
     Without a value network the advantage of a reply's tokens is that of the whole reply, whose return is its score
@@ -156,14 +158,14 @@ def appraise(rollout: Rollout, params: schema_rl.Ppo, *, kl_coef: float, total: 
     if params.whiten_rewards:
         scores = whiten(scores, torch.ones_like(scores, dtype=torch.bool), shift_mean=False, total=total)
     penalty = penalised_kl(rollout, params.kl_estimator)
-    if isinstance(algorithm, ActorCritic):
+    if algorithm.kind == "ppo":
         rewards = shaped_rewards(scores, penalty, mask, kl_coef=kl_coef)
         gae = generalized_advantages(
             rewards, rollout.old_values, mask, discount=algorithm.discount, gae_lambda=algorithm.gae_lambda
         )
         return Experience(rollout, whiten(gae.advantages, mask, total=total), gae.returns)
     returns = scores - kl_coef * penalty.sum(dim=1)
-    baseline = group_normalized_advantages if isinstance(algorithm, Grpo) else leave_one_out_advantages
+    baseline = group_normalized_advantages if algorithm.kind == "grpo" else leave_one_out_advantages
     advantages = baseline(returns, group_size=algorithm.replies_per_prompt)
     return Experience(rollout, advantages[:, None] * mask, returns[:, None] * mask)
 

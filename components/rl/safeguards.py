@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,7 +10,9 @@ from torch import Tensor
 from components.losses.ppo import clipped_policy_loss
 from components.rl.rollout import Rollout
 from components.runtime import StageStopped
-from components.schema_rl import Stops
+
+if TYPE_CHECKING:
+    from components.stages.ppo import Stops
 
 RATIO_TOLERANCE = 1e-5
 KL_TOLERANCE = 1e-6
@@ -63,7 +66,7 @@ def preflight(
         raise PreflightFailed("the policy must not be updated yet:\n" + "\n".join(f"  {cause}" for cause in failed))
 
 
-def check_rollout(figures: Mapping[str, float], first: Mapping[str, float], stops: Stops) -> None:
+def check_rollout(figures: Mapping[str, float], first: Mapping[str, float], stops: "Stops") -> None:
     """End the run when a rollout breaks a stop rule.
 
     Args:

@@ -12,9 +12,9 @@ from components.models.precision import autocast
 from components.models.replies import sampling_of
 from components.models.scoring import response_logprobs, response_values
 from components.rl.rollout import Experience
-from components.schema_rl import ActorCritic, GradientRatioMix
 
 if TYPE_CHECKING:
+    from components.stages.ppo import ActorCritic, Ppo
     from components.training.fit import TrainingModule
 
 
@@ -23,7 +23,8 @@ class PolicyUpdate:
 
     def __init__(self, module: "TrainingModule | Any", step: int) -> None:
         self.module, self.step = module, step
-        self.params = module.stage.params
+        self.params: Ppo = module.stage.section
+        self.sampling = sampling_of(module.stage.generation)
         optimizers = module.optimizers()
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
         self.policy_optimizers = optimizers[: module.policy_optimizers]
@@ -34,9 +35,9 @@ class PolicyUpdate:
         parts = self._parts(experience, rows)
         tokens = experience.rollout.batch.response_mask[rows].sum()
         count = self.module.total(tokens)
-        algorithm = self.params.ppo.algorithm
+        algorithm = self.params.algorithm
         figures: dict[str, float] = {}
-        if isinstance(algorithm, ActorCritic):
+        if algorithm.kind == "ppo":
             figures |= self._update_value(parts, count, algorithm)
             if self.step < algorithm.value_warmup:
                 return figures
@@ -48,13 +49,13 @@ class PolicyUpdate:
         Data-parallel strategies meet at every backward pass; a process that has run out of rows takes part with one
         that counts nothing.
         """
-        size = self.params.ppo.microbatch_size
+        size = self.params.microbatch_size
         parts = [experience.rows(index) for index in torch.split(rows, size)] if len(rows) else []
         most = int(self.module.largest(torch.tensor(len(parts), device=rows.device)))
         return parts + [experience.rows(rows.new_zeros(1)).muted()] * (most - len(parts))
 
     def _update_policy(self, parts: list[Experience], count: Tensor, number: int) -> dict[str, float]:
-        module, params = self.module, self.params.ppo
+        module, params = self.module, self.params
         done = [self._policy_part(part, count) for part in parts]
         figures = {name: float(module.total(torch.stack([d[name] for d in done]).sum())) for name in done[0]}
         if number:  # only before the first update are the weights those that sampled
@@ -70,12 +71,10 @@ class PolicyUpdate:
         """Add the gradients of one micro-batch; its share of the minibatch's figures."""
         rollout, mask = part.rollout, part.rollout.batch.response_mask
         with autocast(self.module.precision, self.module.device):
-            logprobs = response_logprobs(
-                self.module.policy, rollout.batch, sampling_of(self.params.generation), rollout.kept
-            )
+            logprobs = response_logprobs(self.module.policy, rollout.batch, self.sampling, rollout.kept)
             policy = clipped_policy_loss(
                 logprobs, rollout.old_logprobs, part.advantages, mask,
-                clip_ratio=self.params.ppo.clip_ratio, count=count,
+                clip_ratio=self.params.clip_ratio, count=count,
             )  # fmt: skip
         self.module.accumulate(policy.loss)
         deviation = ((logprobs - rollout.old_logprobs).detach().abs() * mask).sum() / count
@@ -88,7 +87,7 @@ class PolicyUpdate:
 
     def _mix_pretraining(self, own: list[Tensor | None], number: int) -> dict[str, float]:
         """PPO-ptx: add the pretraining gradient, scaled by a coefficient or to a share of the policy's length."""
-        module, params = self.module, self.params.ppo
+        module, params = self.module, self.params
         mix = params.pretraining_mix
         if mix.value == 0:
             return {}
@@ -101,7 +100,7 @@ class PolicyUpdate:
         module.accumulate(loss)
         length = _norm([p.grad for p in module.policy.parameters()])
         coefficient = mix.value
-        if isinstance(mix, GradientRatioMix):
+        if mix.kind == "gradient_ratio":
             coefficient *= _norm(own) / max(length, 1e-12)
         for parameter, gradient in zip(module.policy.parameters(), own, strict=True):
             if parameter.grad is not None:
@@ -115,7 +114,7 @@ class PolicyUpdate:
         }
 
     def _pretraining_windows(self, number: int) -> Tensor:
-        params, tokens = self.params.ppo, self.module.pretraining
+        params, tokens = self.params, self.module.pretraining
         updates = params.inner_epochs * (params.rollout_batch_size // params.minibatch_size)
         starts = epoch_windows(
             self.step * updates + number,
@@ -127,7 +126,7 @@ class PolicyUpdate:
         windows: Tensor = tokens.windows(self.module.share(starts)).to(self.module.device)
         return windows
 
-    def _update_value(self, parts: list[Experience], count: Tensor, algorithm: ActorCritic) -> dict[str, float]:
+    def _update_value(self, parts: list[Experience], count: Tensor, algorithm: "ActorCritic") -> dict[str, float]:
         module = self.module
         loss, clipped = torch.zeros((), device=module.device), torch.zeros((), device=module.device)
         for part in parts:
@@ -149,7 +148,7 @@ class PolicyUpdate:
     @torch.no_grad()
     def _average(self) -> None:
         """Move the published average towards the policy (InstructGPT, appendix C.4: decay 0.992)."""
-        averaged, decay = self.module.averaged, self.params.ppo.ema_decay
+        averaged, decay = self.module.averaged, self.params.ema_decay
         if averaged is not None:
             for mean, weight in zip(averaged.parameters(), self.module.policy.parameters(), strict=True):
                 mean.lerp_(weight, 1 - decay)

@@ -1,37 +1,42 @@
-"""A stage as a command: what DVC runs."""
+"""A node of a pipeline as a command: what DVC runs."""
 
 import argparse
-import ast
-import gc
 import importlib
-from pathlib import Path
+import sys
+from collections.abc import Sequence
 
-from components.lineage import STAGES
+from components import process
+from components.pipelines import DEFAULT, OpenPipeline, PipelineError, open_pipeline
 
 ADVICE = (
-    "Parameters come from params.yaml. Start a stage by `dvc repro <stage>` or a flow, so that its result is recorded; "
-    "one that was stopped goes on from its last checkpoint."
+    "Parameters come from the pipeline's params.yaml. Start a node by `dvc repro <node>` or a flow, so that its result "
+    "is recorded; one that was stopped goes on from its last checkpoint."
 )
 
 
-def main() -> None:
-    """Load the stage that the command line names, and run it."""
-    stage = _parser().parse_args().stage
-    # Loading torch, lightning and mlflow makes a million objects and next to no garbage, which Python's collector looks
-    # for again and again: 1.6 of 7.6 s. The stage switches it on when it has started.
-    gc.disable()
-    module = importlib.import_module(f"components.stages.{stage}")
-    importlib.import_module("components.runtime").run_stage(stage, getattr(module, stage))
+def main(arguments: Sequence[str]) -> None:
+    """Run the node that the command line names."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--pipeline", default=DEFAULT, metavar="NAME", help="a pipeline's name, or its folder")
+    asked, rest = first.parse_known_args(arguments)
+    try:
+        pipeline = open_pipeline(asked.pipeline)
+    except PipelineError as error:
+        sys.exit(str(error))
+    node = _parser(pipeline, first).parse_args(rest).node
+    process.stop_collecting()  # until the stage begins (components.runtime)
+    importlib.import_module("components.runtime").run_stage(node, pipeline)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m components.stages", description=__doc__, epilog=ADVICE)
-    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    for stage in STAGES:
-        source = Path(__file__).with_name(f"{stage}.py").read_text()
-        doc = ast.get_docstring(ast.parse(source)) or ""  # without its imports, so that help comes at once
-        stages.add_parser(
-            stage,
+def _parser(pipeline: OpenPipeline, first: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m components.stages", description=__doc__, epilog=ADVICE, parents=[first]
+    )
+    nodes = parser.add_subparsers(dest="node", required=True, metavar="NODE")
+    for name, each in pipeline.nodes.items():
+        doc = sys.modules[pipeline.stages[name].run.__module__].__doc__ or each.stage
+        nodes.add_parser(
+            name,
             help=doc.splitlines()[0],
             description=doc,
             epilog=ADVICE,
@@ -41,4 +46,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

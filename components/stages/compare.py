@@ -1,154 +1,78 @@
 """Compare: the SFT model samples K replies a prompt and a labeler ranks them (InstructGPT, section 3.4).
 
-Writes `artifacts/compare/{train,judge,validation,test}.jsonl`, split by conversation: choices are made on validation,
+Writes `train`, `judge`, `validation` and `test` comparisons, split by conversation: choices are made on validation,
 test is evaluate's. The simulated labeler ranks by a gold score plus noise (see components/labeling). The file labeler
-takes the comparisons that ingest brought from the user; what its people like has no formula, so half of what could
-train goes to `judge`, for the reward model that referees (components/stages/reward.py).
+takes the comparisons that the user's data hold; what their people like has no formula, so half of what could train goes
+to `judge`, for the reward model that referees (components/stages/reward.py).
 """
 
-import itertools
-import json
-from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
+from pydantic import Field
 
-from components.checkpoints import load_gpt, load_tokenizer
-from components.data.digests import hash_fraction
-from components.data.records import Comparison, RecordError, group_of, read_records, write_records
-from components.labeling.gold import Gold
-from components.labeling.simulated import calibrate, pair_differences
-from components.models.replies import EncodedPrompt, Reply, load_prompts, sample_all
-from components.progress import Progress
-from components.runtime import Work
-from components.schema import Compare, FileLabeler, SimulatedLabeler
+from components.sections.base import BatchSize, Count, NonNegative, OpenFraction, Seed, section
+from components.sections.compute import Compute
+from components.sections.generation import Generation
+from components.sections.limits import Limits
 from components.stage import Kind, Stage
-from components.training.arithmetic import device_of, precision_of
 
-SPLITS = ("train", "judge", "validation", "test")
+if TYPE_CHECKING:
+    from components.runtime import Work
+
+
+@section
+class SimulatedLabeler:
+    """Scores replies with the gold function plus noise; two such labelers agree on `agreement` of the pairs."""
+
+    kind: Literal["simulated"]
+    agreement: Annotated[float, Field(gt=0.5, lt=1)]
+    tie_margin: NonNegative
+
+
+@section
+class FileLabeler:
+    """Comparisons of the user's own: K-wise `replies` and `ranks`, or `chosen` and `rejected`."""
+
+    kind: Literal["file"]
+
+
+@section
+class Compare:
+    """Sampling replies and having them ranked; `replies_per_prompt` is K."""
+
+    num_prompts: Count
+    replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
+    batch_size: BatchSize
+    validation_fraction: OpenFraction
+    test_fraction: OpenFraction
+    labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
+
+
+def run(work: "Work[Compare]") -> None:
+    """The whole stage."""
+    from components.labeling.collecting import collect
+
+    collect(work)
+
+
 STAGE = Stage(
+    Compare,
+    run,
     reads={
         "policy": Kind.LANGUAGE_MODEL,
         "prompts": Kind.PROMPTS,
         "demonstrations": Kind.DEMONSTRATIONS,
         "comparisons": Kind.COMPARISONS,
     },
-    makes={**{f"{split}.jsonl": Kind.COMPARISONS for split in SPLITS}, "labeler.json": Kind.LABELER},
-    params=("seed", "compute.accelerator", "compute.precision", "generation", "compare", "prepare.max_prompt_tokens"),
+    makes={
+        **{f"{split}.jsonl": Kind.COMPARISONS for split in ("train", "judge", "validation", "test")},
+        "labeler.json": Kind.LABELER,
+    },
+    shared={
+        "seed": Seed,
+        "compute.accelerator": Compute,
+        "compute.precision": Compute,
+        "generation": Generation,
+        "limits.max_prompt_tokens": Limits,
+    },
 )
-PROMPTS_AT_ONCE = 256
-
-
-def compare(stage: Work) -> None:
-    """The whole stage."""
-    labeler = stage.params.compare.labeler
-    comparisons = _simulate(stage, labeler) if isinstance(labeler, SimulatedLabeler) else _read_brought(stage)
-    if not any(len(set(comparison.ranks)) > 1 for comparison in comparisons):
-        raise RecordError(f"all replies of all {len(comparisons)} comparisons tie: there is nothing to learn from them")
-    for name in SPLITS:
-        rows = [row for row in comparisons if split_of(group_of(row), stage.params.compare) == name]
-        if not rows and not (name == "judge" and isinstance(labeler, SimulatedLabeler)):
-            groups = len({group_of(row) for row in comparisons})
-            raise RecordError(
-                f"of {len(comparisons)} comparisons in {groups} group(s) none falls into the {name} split: bring more, "
-                "or raise compare.validation_fraction and test_fraction. What shares a `group` stays together"
-            )
-        write_records(stage.path(f"{name}.jsonl"), rows)
-        stage.metrics[name] = _describe(rows)
-
-
-def split_of(group: str, params: Compare) -> str:
-    """The split of a comparison, by its conversation: two prompts cut from one share most of their words."""
-    coin = hash_fraction(group, "comparison")
-    if coin < params.test_fraction:
-        return "test"
-    if coin < params.test_fraction + params.validation_fraction:
-        return "validation"
-    return "judge" if isinstance(params.labeler, FileLabeler) and hash_fraction(group, "judge") < 0.5 else "train"
-
-
-def _read_brought(stage: Work) -> list[Comparison]:
-    comparisons = list(read_records(stage.read("comparisons"), Comparison))
-    if not comparisons:
-        raise RecordError("compare.labeler is `file`, but the data holds no comparisons: let ingest.source bring some")
-    stage.path("labeler.json").write_text(json.dumps({"kind": "file"}) + "\n")
-    return comparisons
-
-
-def _simulate(stage: Work, labeler: SimulatedLabeler) -> list[Comparison]:
-    gold = Gold.of_demonstrations(stage.read("demonstrations"))
-    prompts, replies, texts = _sample(stage)
-    scores = [
-        np.array([gold.score(prompt.user, text) for text in own]) for prompt, own in zip(prompts, texts, strict=True)
-    ]
-    try:
-        model = calibrate(scores, agreement=labeler.agreement, tie_margin=labeler.tie_margin)
-    except ValueError as error:
-        raise RecordError(f"the labeler cannot rank the SFT model's replies: {error}") from None
-    differences = pair_differences(scores)
-    stage.metrics["labeler"] = {
-        **asdict(model),
-        "agreement": model.agreement(differences),
-        "ceiling": model.ceiling(differences),
-        "mean_gold": float(np.mean(np.concatenate(scores))),
-    }
-    stage.metrics["ended_share"] = float(np.mean([reply.ended for own in replies for reply in own]))
-    stage.path("labeler.json").write_text(json.dumps({"kind": "simulated", **asdict(model)}) + "\n")
-    generator = np.random.default_rng((stage.params.seed, 1))
-    return [
-        Comparison(
-            id=prompt.id,
-            group=prompt.group,
-            messages=prompt.messages,
-            replies=tuple(text),
-            ranks=tuple(model.rank(score, generator)),
-            sampled=tuple(tuple(reply.ids) for reply in own),
-            ended=tuple(reply.ended for reply in own),
-        )
-        for prompt, own, text, score in zip(prompts, replies, texts, scores, strict=True)
-    ]
-
-
-def _sample(stage: Work) -> tuple[list[EncodedPrompt], list[list[Reply]], list[list[str]]]:
-    """K replies to each prompt, and their texts, some prompts at a time; finished ones survive a kill."""
-    params, k = stage.params, stage.params.compare.replies_per_prompt
-    policy = stage.read("policy")
-    model, tokenizer = load_gpt(policy).to(device_of(stage)), load_tokenizer(policy)
-    prompts = load_prompts(
-        stage.read("prompts"),
-        tokenizer,
-        max_tokens=params.prepare.max_prompt_tokens,
-        limit=params.compare.num_prompts,
-    )
-    replies: list[Reply] = []
-    parts = [stage.state / f"replies-{start:06d}.json" for start in range(0, len(prompts), PROMPTS_AT_ONCE)]
-    for part in itertools.takewhile(Path.exists, parts):
-        replies += [Reply(**row) for row in json.loads(part.read_text())]
-    with Progress(len(prompts) * k, "replies", done=len(replies)) as progress:
-        for start in range(len(replies) // k, len(prompts), PROMPTS_AT_ONCE):
-            found = sample_all(
-                model,
-                tokenizer,
-                [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)],
-                params.generation,
-                precision=precision_of(stage),
-                batch_size=params.compare.batch_size,
-                seed=params.seed + 1 + start,
-                progress=progress,
-            )
-            part = parts[start // PROMPTS_AT_ONCE]
-            part.with_suffix(".partial").write_text(json.dumps([asdict(reply) for reply in found]))
-            part.with_suffix(".partial").rename(part)
-            replies += found
-    rows = [replies[start : start + k] for start in range(0, len(replies), k)]
-    return prompts, rows, [[reply.text(tokenizer) for reply in own] for own in rows]
-
-
-def _describe(rows: list[Comparison]) -> dict[str, float]:
-    pairs = ties = 0
-    for row in rows:
-        ranks = np.array(row.ranks)
-        first, second = np.triu_indices(len(ranks), 1)
-        pairs += len(first)
-        ties += int((ranks[first] == ranks[second]).sum())
-    return {"prompts": len(rows), "pairs": pairs - ties, "ties": ties}

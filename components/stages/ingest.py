@@ -14,16 +14,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Annotated, Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
 from components import params as parameters
-from components import schema
 from components.data.digests import folder_md5, recorded_md5
 from components.data.records import Comparison, Demonstration, Document, Problems, Prompt, RecordError, reason
 from components.data.rows import Malformed
-from components.data.sources import SourceError, digest_of, is_missing, read_source
+from components.data.sources.source import SourceError
+from components.sections.base import section
+from components.sections.seam import Seam
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ RECORDS_PER_FILE = 5000
 KINDS = {"documents": Document, "demonstrations": Demonstration, "prompts": Prompt, "comparisons": Comparison}
 
 
+@section
+class Ingest:
+    """Where raw records come from."""
+
+    source: Annotated[Any, Seam("components.data.sources")]
+
+
 class DigestError(ValueError):
     """The folder that was built is not the version that `data.dvc` names; the message shows both digests."""
 
@@ -43,7 +51,7 @@ class WriteError(ValueError):
     """Something cannot be written; the message names the file and the reason."""
 
 
-def build(params: schema.Params, folder: Path, *, downloads: Path) -> dict[str, int]:
+def build(params: Ingest, folder: Path, *, downloads: Path) -> dict[str, int]:
     """Write every record of the source below folder as `<kind>/part-00000.jsonl`; counts by kind.
 
     The folder appears whole or not at all, with the source that it came from in `source.json`; until then it lies
@@ -77,12 +85,12 @@ def _remove(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _source(params: schema.Params) -> str:
-    described = vars(params.ingest.source) | {"digest": digest_of(params.ingest)}
+def _source(params: Ingest) -> str:
+    described = vars(params.source) | {"digest": params.source.digest()}
     return json.dumps(described, indent=1, sort_keys=True) + "\n"
 
 
-def is_from_source(params: schema.Params, folder: Path) -> bool:
+def is_from_source(params: Ingest, folder: Path) -> bool:
     """Whether the folder was built from the source that the parameters name, as the source is now.
 
     A source's folder that is not on this machine is taken for unchanged: DVC brought what was made of it.
@@ -90,9 +98,9 @@ def is_from_source(params: schema.Params, folder: Path) -> bool:
     path = folder / SOURCE_FILE
     if not path.exists():
         return False
-    if is_missing(params.ingest):
+    if params.source.is_missing():
         built_from: dict[str, Any] = json.loads(path.read_text())
-        return POINTER.exists() and built_from.items() >= vars(params.ingest.source).items()
+        return POINTER.exists() and built_from.items() >= vars(params.source).items()
     return path.read_text() == _source(params)
 
 
@@ -132,11 +140,11 @@ class _Parts:
                 file.close()
 
 
-def _write(params: schema.Params, folder: Path, downloads: Path) -> dict[str, int]:
+def _write(params: Ingest, folder: Path, downloads: Path) -> dict[str, int]:
     adapters: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
     parts, problems, unused = _Parts(folder), Problems(), Counter[str]()
     try:
-        for raw in read_source(params.ingest, downloads=downloads):
+        for raw in params.source.read(downloads):
             if isinstance(raw, Malformed):
                 problems.add(raw.origin, raw.reason)
                 continue
@@ -181,21 +189,25 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s", stream=sys.stdout)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        _bring(parameters.load(), force=force)
+        _bring(_own_section(), force=force)
     except (parameters.ParamsError, RecordError, DigestError, WriteError) as error:
         raise SystemExit(f"ingest: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("ingest: stopped; nothing was changed") from None
 
 
+def _own_section() -> Ingest:
+    return parameters.of_section(parameters.read_tree(), parameters.INGEST, Ingest, source=str(parameters.PARAMS_FILE))
+
+
 def _leave(signum: int, frame: object) -> NoReturn:
     raise SystemExit(f"ingest: stopped by {signal.Signals(signum).name}; nothing was changed")
 
 
-def _bring(params: schema.Params, *, force: bool) -> None:
+def _bring(params: Ingest, *, force: bool) -> None:
     if not force and is_from_source(params, DATA):
         digest = verify(DATA, POINTER)
-        if is_missing(params.ingest):
+        if params.source.is_missing():
             logger.info("the source is not on this machine; %s/ is what %s records", DATA, POINTER)
         logger.info("unchanged: %s", digest)
         return

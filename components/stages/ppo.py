@@ -2,42 +2,198 @@
 
 Every iteration samples replies to a batch of prompts, scores them, and improves the policy on them for a few epochs:
 with a value network (PPO) or with the other replies to the prompt as baseline (GRPO, RLOO). A per-token KL penalty
-holds the policy near the SFT model, and a pretraining loss is mixed in. Writes `artifacts/ppo/model/`, registered as
-`gpt-ppo`; its champion is decided by evaluate.
+holds the policy near the SFT model, and a pretraining loss is mixed in. Writes a model folder and registers it; its
+champion is decided by evaluate.
 """
 
-import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field, model_validator
 
-from components.checkpoints import load_gpt, load_scalar, load_tokenizer, save_model
-from components.data.chat import ChatTokenizer
-from components.data.order import epoch_rows
-from components.data.tokens import TokenFile
-from components.losses.kl_control import schulman_coefficient, ziegler_coefficient
-from components.models.adapters import trainable, twin
-from components.models.generation import sample_replies, uniforms
-from components.models.heads import ScalarGPT
-from components.models.precision import autocast
-from components.models.replies import EncodedPrompt, load_prompts, sampling_of
-from components.models.scoring import response_logprobs
-from components.models.transformer import GPT
-from components.rewards.open import open_source
-from components.rewards.source import RewardSource
-from components.rewards.verifier import Verifier
-from components.rl.rollout import Experience, Rollout, appraise, as_batch, examine, rollout_figures
-from components.rl.safeguards import check_rollout, preflight
-from components.rl.update import PolicyUpdate
-from components.runtime import Work
-from components.schema_base import Lora
-from components.schema_rl import ActorCritic, SchulmanKl, ZieglerKl
+from components.sections.base import (
+    BatchSize,
+    Count,
+    Fraction,
+    NaturalNumber,
+    NonNegative,
+    Positive,
+    Seed,
+    section,
+)
+from components.sections.compute import Compute
+from components.sections.generation import Generation
+from components.sections.limits import Limits
+from components.sections.optimizer import Optimizer
+from components.sections.seam import Seam
+from components.sections.weights import Weights
 from components.stage import Curve, Kind, Stage
-from components.training.fit import TrainingModule, fit, seed_of
-from components.training.optim import build_optimizers
+
+if TYPE_CHECKING:
+    from components.runtime import Work
+
+GroupSize = Annotated[int, Field(ge=2)]
+
+
+@section
+class ActorCritic:
+    """PPO: advantages by GAE from a separate value network (arXiv:1707.06347, arXiv:1506.02438)."""
+
+    kind: Literal["ppo"]
+    discount: Fraction
+    gae_lambda: Fraction
+    value_clip: Positive
+    value_warmup: NaturalNumber  # iterations in which the value network alone is trained
+    value: Optimizer
+
+    @property
+    def replies_per_prompt(self) -> int:
+        """A value network needs no group to compare with."""
+        return 1
+
+
+@section
+class Grpo:
+    """No value network: advantages are normalised within the replies to a prompt (arXiv:2402.03300)."""
+
+    kind: Literal["grpo"]
+    replies_per_prompt: GroupSize
+
+
+@section
+class Rloo:
+    """No value network: the baseline is the mean of the other replies to the prompt (arXiv:2402.14740)."""
+
+    kind: Literal["rloo"]
+    replies_per_prompt: GroupSize
+
+
+@section
+class FixedKl:
+    """The KL coefficient stays what it is."""
+
+    kind: Literal["fixed"]
+
+
+@section
+class ZieglerKl:
+    """The KL coefficient moves so that the KL of a reply approaches `target` nats (arXiv:1909.08593)."""
+
+    kind: Literal["ziegler"]
+    target: Positive
+    horizon: Count
+
+
+@section
+class SchulmanKl:
+    """The KL coefficient is halved or doubled when the KL of a reply leaves the target's range (arXiv:1707.06347)."""
+
+    kind: Literal["schulman"]
+    target: Positive
+
+
+@section
+class CoefficientMix:
+    """PPO-ptx: `value` times the pretraining loss is added (arXiv:2203.02155, equation 2); 0 for plain PPO."""
+
+    kind: Literal["coefficient"]
+    value: NonNegative
+
+
+@section
+class GradientRatioMix:
+    """PPO-ptx with the coefficient at which the pretraining gradient is `value` times as long as the policy's."""
+
+    kind: Literal["gradient_ratio"]
+    value: Positive
+
+
+@section
+class Stops:
+    """When a run is ended with the cause named: a KL budget, and how far figures may fall below the first rollout's."""
+
+    kl_per_reply: Positive
+    entropy_share: Fraction
+    distinct_2_share: Fraction
+    response_tokens_share: Fraction
+    ended_share: Fraction
+
+
+@section
+class Ppo:
+    """InstructGPT's reinforcement learning stage (arXiv:2203.02155, section 3.5 and appendix C.4)."""
+
+    seed_offset: Seed  # added to `seed` in this stage alone, to repeat it
+    weights: Weights
+    algorithm: Annotated[ActorCritic | Grpo | Rloo, Field(discriminator="kind")]
+    reward: Annotated[Any, Seam("components.rewards")]
+    iterations: Count
+    rollout_batch_size: BatchSize
+    minibatch_size: BatchSize
+    microbatch_size: BatchSize
+    inner_epochs: Count
+    clip_ratio: Positive
+    kl_coef: NonNegative
+    kl_estimator: Literal["k1", "k2", "k3", "exact"]
+    kl_control: Annotated[FixedKl | ZieglerKl | SchulmanKl, Field(discriminator="kind")]
+    whiten_rewards: bool
+    unended_score: float
+    pretraining_mix: Annotated[CoefficientMix | GradientRatioMix, Field(discriminator="kind")]
+    pretrain_batch_size: BatchSize
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    stops: Stops
+    checkpoint_interval: Count
+    policy: Optimizer
+
+    @model_validator(mode="after")
+    def _values_agree(self) -> "Ppo":
+        problems = []
+        if self.rollout_batch_size % self.minibatch_size or self.minibatch_size % self.microbatch_size:
+            problems.append("rollout_batch_size must be a multiple of minibatch_size, and that of microbatch_size")
+        if self.rollout_batch_size % self.algorithm.replies_per_prompt:
+            problems.append("rollout_batch_size must be a multiple of algorithm.replies_per_prompt")
+        networks = {"policy": self.policy}
+        if isinstance(self.algorithm, ActorCritic):
+            networks["algorithm.value"] = self.algorithm.value
+            if self.algorithm.value_warmup >= self.iterations:
+                problems.append(
+                    f"algorithm.value_warmup {self.algorithm.value_warmup} leaves none of the {self.iterations} "
+                    "iterations to the policy"
+                )
+        problems += [
+            f"{name}.{problem}"
+            for name, optimizer in networks.items()
+            if (problem := optimizer.warmup_problem(self.iterations, "iterations"))
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def run(work: "Work[Ppo]") -> None:
+    """The whole stage."""
+    import torch
+
+    from components.checkpoints import load_gpt, load_tokenizer, save_model
+    from components.models.replies import load_prompts
+    from components.rewards.source import RewardContext
+    from components.rl.ppo import PpoModule
+    from components.training.fit import fit
+
+    params, start = work.section, work.read("policy")
+    torch.manual_seed(work.seed)
+    tokenizer, reference, longest = load_tokenizer(start), load_gpt(start), work.limits.max_prompt_tokens
+    reward = params.reward.build(RewardContext(tokenizer, work.seed, reference, work.read, longest))
+    prompts = reward.prompts() or load_prompts(work.read("prompts"), tokenizer, max_tokens=longest)
+    module = PpoModule(work, tokenizer, prompts, reference, reward)
+    fit(work, module, checkpoint_interval=params.checkpoint_interval, unit="iterations")
+    work.metrics |= {"episodes": params.iterations * params.rollout_batch_size, "prompts": len(prompts)}
+    save_model(work.path("model"), module.published, start / "tokenizer.json", precision=module.precision)
+    work.tracker.register_model(work.path("model"))
+
 
 STAGE = Stage(
+    Ppo,
+    run,
     reads={
         "policy": Kind.LANGUAGE_MODEL,
         "reward": Kind.SCALAR_MODEL,
@@ -47,206 +203,6 @@ STAGE = Stage(
         "demonstrations": Kind.DEMONSTRATIONS,
     },
     makes={"model": Kind.LANGUAGE_MODEL},
-    params=("seed", "compute", "generation", "ppo", "prepare.max_prompt_tokens"),
+    shared={"seed": Seed, "compute": Compute, "generation": Generation, "limits.max_prompt_tokens": Limits},
     curves={"history.csv": Curve("step", "rollout/score")},
 )
-SAMPLE_INTERVAL = 10
-SAMPLE_ROWS = 8
-PREFLIGHT_PROMPTS = 16
-
-
-class PpoModule(TrainingModule):
-    """Policy and value network, each with its own optimizer; reference and reward source are frozen beside them."""
-
-    kl_coef: Tensor
-
-    def __init__(
-        self,
-        stage: Work,
-        tokenizer: ChatTokenizer,
-        prompts: list[EncodedPrompt],
-        reference: GPT,
-        reward: RewardSource,
-    ) -> None:
-        params = stage.params.ppo
-        super().__init__(stage, total_steps=params.iterations)
-        self.tokenizer, self.prompts, self.reward = tokenizer, prompts, reward
-        adapted = isinstance(params.weights, Lora)
-        self.policy = trainable(reference if adapted else load_gpt(stage.read("policy")), params.weights)
-        self.value = None
-        if isinstance(params.algorithm, ActorCritic):
-            critic = load_scalar(stage.read("reward"))
-            if adapted:
-                critic = reward.network or load_scalar(stage.read("reward"), reference)
-            self.value = trainable(critic, params.weights)
-        self.averaged = twin(self.policy).requires_grad_(False) if params.ema_decay else None
-        self.register_buffer("kl_coef", torch.tensor(params.kl_coef, dtype=torch.float64))
-        # In a dict, so that Lightning neither checkpoints nor trains it.
-        self.frozen: dict[str, GPT | ScalarGPT] = {"reference": reference}
-        if reward.network is not None:
-            self.frozen["reward"] = reward.network
-        self.pretraining = TokenFile(
-            stage.read("tokens") / "train.bin", context_length=self.policy.config.context_length
-        )
-        self.note = ""
-
-    @property
-    def published(self) -> GPT:
-        """The model that the stage is for: the policy, or its moving average where one is kept."""
-        return self.averaged or self.policy
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        params = self.stage.params.ppo
-        optimizers = build_optimizers(self.policy, params.policy)
-        self.policy_optimizers = len(optimizers)
-        if self.value is not None and isinstance(params.algorithm, ActorCritic):
-            optimizers += build_optimizers(self.value, params.algorithm.value)
-        return optimizers
-
-    def on_fit_start(self) -> None:
-        for network in self.frozen.values():
-            network.to(self.device).requires_grad_(False)
-
-    def rows(self, step: int) -> list[int]:
-        params = self.stage.params.ppo
-        size = params.rollout_batch_size // params.algorithm.replies_per_prompt
-        return epoch_rows(step, batch_size=size, num_rows=len(self.prompts), seed=self.seed)
-
-    def make_batch(self, step: int) -> list[tuple[int, int]]:
-        """This process's prompts of a step: pairs of a place in the batch of all processes and a row of the prompts."""
-        return self.share(list(enumerate(self.rows(step))))  # type: ignore[no-any-return]
-
-    def train_on(self, batch: list[tuple[int, int]], step: int) -> dict[str, float]:
-        params = self.stage.params.ppo
-        group = params.algorithm.replies_per_prompt
-        prompts = [self.prompts[row] for _, row in batch for _ in range(group)]
-        places = [place * group + k for place, _ in batch for k in range(group)]
-        with autocast(self.precision, self.device):
-            rollout = self.sample(prompts, places, step)
-        if step == 0:
-            with autocast("32-true", self.device):  # bf16 would hide in its rounding what this looks for
-                self._preflight(prompts, places)
-        experience = appraise(rollout, params, kl_coef=float(self.kl_coef), total=self.total)
-        figures = rollout_figures(experience, self.total)
-        figures["rollout/kl_coef"] = float(self.kl_coef)
-        check_rollout(figures, self._first_figures(figures), params.stops)
-        figures |= self.improve(experience, places, step)
-        self._control_kl(figures["rollout/kl_per_reply"])
-        if step % SAMPLE_INTERVAL == 0:
-            self._log_samples(prompts, rollout, step)
-        self.note = (
-            f"score {figures['rollout/score']:.2f}, KL {figures['rollout/kl_per_reply']:.2f} nats, "
-            f"ended {figures['rollout/ended_share']:.0%}"
-        )
-        return figures
-
-    @torch.no_grad()
-    def sample(self, prompts: list[EncodedPrompt], places: list[int], step: int) -> Rollout:
-        """Sample and score a reply to each prompt; `places` are theirs in the batch of all processes."""
-        params = self.stage.params
-        ids = [prompt.ids for prompt in prompts]
-        uniform = uniforms(params.ppo.rollout_batch_size, params.generation.max_new_tokens, seed=(self.seed, 2, step))[
-            places
-        ]
-        replies = sample_replies(
-            self.policy,
-            ids,
-            sampling=sampling_of(params.generation),
-            uniform=uniform,
-            end_id=self.tokenizer.end,
-            pad_id=self.tokenizer.pad,
-        )
-        return examine(
-            ids,
-            replies,
-            self.reward.score(prompts, as_batch(ids, replies, pad_id=self.tokenizer.pad)),
-            policy=self.policy,
-            reference=self.frozen["reference"],  # type: ignore[arg-type]
-            value_model=self.value,
-            sampling=sampling_of(params.generation),
-            unended_score=params.ppo.unended_score,
-            pad_id=self.tokenizer.pad,
-        )
-
-    def improve(self, experience: Experience, places: list[int], step: int) -> dict[str, float]:
-        """Inner epochs over the rollout in fresh random minibatches; figures averaged over the updates.
-
-        Minibatches are drawn from the batch of all processes, so they are the same however many there are.
-        """
-        params = self.stage.params.ppo
-        update = PolicyUpdate(self, step)
-        mine = {place: row for row, place in enumerate(places)}
-        updates: list[dict[str, float]] = []
-        for epoch in range(params.inner_epochs):
-            order = np.random.default_rng((self.seed, step, epoch)).permutation(params.rollout_batch_size)
-            for start in range(0, len(order), params.minibatch_size):
-                chosen = [mine[place] for place in order[start : start + params.minibatch_size] if place in mine]
-                rows = torch.tensor(chosen, dtype=torch.long, device=self.device)
-                updates.append(update(experience, rows, len(updates)))
-        first = {"update/first_ratio_deviation": updates[0].pop("update/ratio_deviation", 0.0)}
-        return first | {key: float(np.mean([u[key] for u in updates if key in u])) for key in updates[0]}
-
-    @torch.no_grad()
-    def _preflight(self, prompts: list[EncodedPrompt], places: list[int]) -> None:
-        few = slice(0, PREFLIGHT_PROMPTS)
-        rollout = self.sample(prompts[few], places[few], step=0)
-        rows = torch.arange(len(rollout.scores), device=self.device)
-        sampling = sampling_of(self.stage.params.generation)
-        again = response_logprobs(self.policy, rollout.batch.rows(rows.flip(0)), sampling, _flip(rollout.kept))
-        learned = "reward" in self.frozen
-        demonstrations = json.loads(self.stage.read("reward_figures").read_text())["demonstrations"] if learned else {}
-        preflight(rollout, again.flip(0), clip_ratio=self.stage.params.ppo.clip_ratio, demonstrations=demonstrations)
-
-    def _first_figures(self, figures: dict[str, float]) -> dict[str, float]:
-        rows = self.history.rows()
-        return rows[0] if rows else figures
-
-    def _control_kl(self, kl: float) -> None:
-        """Move the KL coefficient; it is a buffer, so a resumed run goes on with it."""
-        control, coefficient = self.stage.params.ppo.kl_control, float(self.kl_coef)
-        if isinstance(control, ZieglerKl):
-            episodes = self.stage.params.ppo.rollout_batch_size
-            coefficient = ziegler_coefficient(
-                coefficient, kl, target=control.target, episodes=episodes, horizon=control.horizon
-            )
-        elif isinstance(control, SchulmanKl):
-            coefficient = schulman_coefficient(coefficient, kl, target=control.target)
-        self.kl_coef.fill_(coefficient)
-
-    def _log_samples(self, prompts: list[EncodedPrompt], rollout: Rollout, step: int) -> None:
-        """A table of prompts, replies and scores, to be read beside the curves."""
-        table = []
-        for place, prompt in enumerate(prompts[:SAMPLE_ROWS]):
-            mask = rollout.batch.response_mask[place]
-            reply = self.tokenizer.decode(rollout.batch.response_ids[place][mask].tolist())
-            table.append({"user": prompt.user, "reply": reply, "score": float(rollout.scores[place])})
-        self.stage.tracker.log_table("rollouts", table, step)
-
-
-def _flip(kept: Tensor | None) -> Tensor | None:
-    return None if kept is None else kept.flip(0)
-
-
-def ppo(stage: Work) -> None:
-    """The whole stage."""
-    params, start = stage.params, stage.read("policy")
-    torch.manual_seed(seed_of(stage))
-    tokenizer = load_tokenizer(start)
-    reference = load_gpt(start)
-    reward = open_source(
-        params.ppo.reward,
-        tokenizer,
-        seed=seed_of(stage),
-        trunk=reference,
-        model=stage.read("reward"),
-        demonstrations=stage.read("demonstrations"),
-    )
-    if isinstance(reward, Verifier):
-        prompts = reward.prompts(max_tokens=params.prepare.max_prompt_tokens)
-    else:
-        prompts = load_prompts(stage.read("prompts"), tokenizer, max_tokens=params.prepare.max_prompt_tokens)
-    module = PpoModule(stage, tokenizer, prompts, reference, reward)
-    fit(stage, module, checkpoint_interval=params.ppo.checkpoint_interval, unit="iterations")
-    stage.metrics |= {"episodes": params.ppo.iterations * params.ppo.rollout_batch_size, "prompts": len(prompts)}
-    save_model(stage.path("model"), module.published, start / "tokenizer.json", precision=module.precision)
-    stage.tracker.register_model(stage.path("model"))

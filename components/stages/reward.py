@@ -1,203 +1,110 @@
 """Reward: a scalar head on the SFT body, trained on rankings (InstructGPT, arXiv:2203.02155, equation 1).
 
 All pairs of a prompt's replies are one batch element, with one forward pass a reply. Afterwards the head's bias is
-set so that demonstrations score 0 on average. Writes `artifacts/reward/model/`, registered as `gpt-reward`, and how
-well it orders the validation comparisons; those of the test split are evaluate's. Where the comparisons are people's, a
-second model is trained alike on the half of them that nothing else sees: `judge/`, evaluate's referee.
+set so that demonstrations score 0 on average. Writes a model folder and registers it, and how well the model orders the
+validation comparisons; those of the test split are evaluate's. Where the comparisons are people's, a second model is
+trained alike on the half of them that nothing else sees: `judge/`, evaluate's referee.
 """
 
-import csv
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import islice
+import json
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from components.checkpoints import load_gpt, load_tokenizer, save_model
-from components.data.chat import ChatTokenizer
-from components.data.comparisons import EncodedComparison, as_pairs, as_rows, encode_reply, load_comparisons, rank_table
-from components.data.order import epoch_rows
-from components.data.records import Demonstration, as_chat, read_records
-from components.data.sequences import pack
-from components.evaluation.preferences import PairTable, pair_figures, pair_table
-from components.losses.preference import RankingLoss, best_of_k_loss, pairwise_loss, ranking_loss
-from components.models.adapters import trainable
-from components.models.heads import ScalarGPT
-from components.models.precision import autocast
-from components.models.scoring import sequence_scores
-from components.runtime import Work
-from components.schema import FileLabeler, PairwiseObjective, RankingObjective
+from components.sections.base import BatchSize, Count, NonNegative, Seed, section
+from components.sections.compute import Compute
+from components.sections.generation import Generation
+from components.sections.limits import Limits
+from components.sections.optimizer import Optimizer
+from components.sections.weights import Weights
 from components.stage import Curve, Kind, Stage
-from components.tracking import SilentTracker
-from components.training.fit import SupervisedModule, fit, seed_of
+
+if TYPE_CHECKING:
+    from components.runtime import Work
+
+
+@section
+class RankingObjective:
+    """All pairs of a prompt's replies are one batch element (InstructGPT, equation 1)."""
+
+    kind: Literal["ranking"]
+
+
+@section
+class PairwiseObjective:
+    """Every pair is a batch element of its own, in shuffled order; a batch has `prompts_per_batch` pairs."""
+
+    kind: Literal["pairwise"]
+    margin: NonNegative
+
+
+@section
+class BestOfKObjective:
+    """Only which reply is the best counts (Ziegler et al. 2019)."""
+
+    kind: Literal["best_of_k"]
+
+
+@section
+class Reward:
+    """Training the reward model on rankings."""
+
+    seed_offset: Seed  # added to `seed` in this stage alone, to repeat it
+    weights: Weights
+    objective: Annotated[RankingObjective | PairwiseObjective | BestOfKObjective, Field(discriminator="kind")]
+    normalisation: Literal["bias", "gain_and_bias"]
+    epochs: Count
+    prompts_per_batch: BatchSize
+    checkpoint_interval: Count
+    optimizer: Optimizer
+
+
+def run(work: "Work[Reward]") -> None:
+    """The whole stage."""
+    from components.checkpoints import load_tokenizer, save_model
+    from components.data.comparisons import EncodedComparison, load_comparisons
+    from components.training.reward_model import describe, normalise, score_pairs, train_judge, train_on
+
+    tokenizer = load_tokenizer(work.read("base"))
+
+    def load(split: str) -> tuple[list[EncodedComparison], dict[str, int]]:
+        return load_comparisons(
+            work.read(split),
+            tokenizer,
+            max_prompt_tokens=work.limits.max_prompt_tokens,
+            max_reply_tokens=work.generation.max_new_tokens,
+        )
+
+    (train, dropped), (validation, _) = load("train"), load("validation")
+    if json.loads(work.read("labeler").read_text())["kind"] == "file":
+        train_judge(work, load("judge")[0], tokenizer)
+    else:
+        work.path("judge").mkdir(exist_ok=True)
+        work.path("judge/absent.txt").write_text("The labeler is simulated: its own function judges.\n")
+    module, model = train_on(work, train, tokenizer)
+    work.metrics |= {"steps": module.total_steps, "dropped": dropped, "demonstrations": normalise(module, tokenizer)}
+    describe(work, score_pairs(module, train[: len(validation)]), score_pairs(module, validation))
+    save_model(work.path("model"), model, work.read("base") / "tokenizer.json", precision=module.precision)
+    work.tracker.register_model(work.path("model"))
+
 
 STAGE = Stage(
+    Reward,
+    run,
     reads={
         "base": Kind.LANGUAGE_MODEL,
+        "labeler": Kind.LABELER,
         "train": Kind.COMPARISONS,
         "judge": Kind.COMPARISONS,
         "validation": Kind.COMPARISONS,
         "demonstrations": Kind.DEMONSTRATIONS,
     },
     makes={"model": Kind.SCALAR_MODEL, "judge": Kind.SCALAR_MODEL},
-    params=(
-        "seed", "compare.labeler", "compute", "generation.max_new_tokens", "prepare.max_prompt_tokens", "reward",
-    ),
+    shared={
+        "seed": Seed,
+        "compute": Compute,
+        "generation.max_new_tokens": Generation,
+        "limits.max_prompt_tokens": Limits,
+    },
     curves={"history.csv": Curve("step", "train/pair_accuracy"), "calibration.csv": Curve("confidence", "accuracy")},
-)  # fmt: skip
-CALIBRATION_DEMONSTRATIONS = 256
-SCORED_TOGETHER = 16  # prompts
-
-
-class RewardModule(SupervisedModule):
-    """Ranking over K replies a prompt."""
-
-    def __init__(self, stage: Work, model: ScalarGPT, data: list[EncodedComparison], pad_id: int) -> None:
-        params = stage.params.reward
-        self.objective = params.objective
-        self.data = as_pairs(data) if isinstance(self.objective, PairwiseObjective) else data
-        batches = max(1, len(self.data) // params.prompts_per_batch)
-        super().__init__(stage, model, params.optimizer, total_steps=params.epochs * batches)
-        self.pad_id = pad_id
-        self.note = ""
-
-    def rows(self, step: int) -> list[int]:
-        params = self.stage.params
-        size = min(params.reward.prompts_per_batch, len(self.data))
-        return epoch_rows(step, batch_size=size, num_rows=len(self.data), seed=self.seed)
-
-    def make_batch(self, step: int) -> list[int]:
-        return self.share(self.rows(step))  # type: ignore[no-any-return]
-
-    def score(self, comparisons: Sequence[EncodedComparison]) -> tuple[Tensor, Tensor]:
-        """Scores and ranks of every reply, [B, K] each, from one forward pass a reply; rank 0 where there is none."""
-        batch = as_rows(comparisons, pad_id=self.pad_id).to(self.device)
-        with autocast(self.precision, self.device):
-            scores = sequence_scores(self.network, batch)  # type: ignore[arg-type]
-        ranks = rank_table(comparisons).to(self.device)
-        return torch.zeros(ranks.shape, device=self.device).masked_scatter(ranks > 0, scores), ranks
-
-    def loss(self, scores: Tensor, ranks: Tensor) -> RankingLoss:
-        """The objective of the parameters, summed over this process's prompts or pairs over those of all processes."""
-        if isinstance(self.objective, RankingObjective):
-            return ranking_loss(scores, ranks, total=self.total)
-        if isinstance(self.objective, PairwiseObjective):
-            return pairwise_loss(scores, ranks, margin=self.objective.margin, total=self.total)
-        return best_of_k_loss(scores, ranks, total=self.total)
-
-    def train_on(self, batch: list[int], step: int) -> dict[str, float]:
-        result = self.loss(*self.score([self.data[row] for row in batch]))
-        norm = self.minimise(result.loss)
-        loss = self.total(result.loss.detach()).item()
-        accuracy = float(self.total(result.correct) / self.total(result.pairs).clamp(min=1))
-        self.note = f"loss {loss:.3f}, pairs right {accuracy:.0%}"
-        return {"train/loss": loss, "train/pair_accuracy": accuracy, "train/gradient_norm": norm}
-
-
-@torch.no_grad()
-def score_pairs(module: RewardModule, data: Sequence[EncodedComparison]) -> PairTable:
-    """The untied pairs of held-out comparisons with the model's score differences."""
-    scores: list[np.ndarray] = []
-    for start in range(0, len(data), SCORED_TOGETHER):
-        part = data[start : start + SCORED_TOGETHER]
-        table = module.score(part)[0].cpu().numpy()
-        scores += [row[: len(comparison.replies)] for row, comparison in zip(table, part, strict=True)]
-    return pair_table(scores, [c.ranks for c in data], [c.words for c in data], [c.group for c in data])
-
-
-@torch.no_grad()
-def score_demonstrations(module: RewardModule, tokenizer: ChatTokenizer) -> Tensor:
-    """Scores of the first demonstrations' first answers, [N]."""
-    params = module.stage.params
-    prompts, replies = [], []
-    for demonstration in islice(
-        read_records(module.stage.read("demonstrations"), Demonstration), CALIBRATION_DEMONSTRATIONS
-    ):
-        chat = as_chat(demonstration.messages)
-        answer = next(index for index, message in enumerate(chat) if message["role"] == "assistant")
-        prompts.append(tokenizer.encode_prompt(chat[:answer], max_tokens=params.prepare.max_prompt_tokens))
-        replies.append(encode_reply(tokenizer, chat[answer]["content"], max_tokens=params.generation.max_new_tokens))
-    with autocast(module.precision, module.device):
-        return sequence_scores(module.network, pack(prompts, replies, pad_id=tokenizer.pad).to(module.device))  # type: ignore[arg-type]
-
-
-@torch.no_grad()
-def normalise(module: RewardModule, tokenizer: ChatTokenizer) -> dict[str, float]:
-    """Shift the head so that demonstrations score 0 on average (InstructGPT, section 3.5).
-
-    With `gain_and_bias` also scale it so that their standard deviation is 1 (Ziegler et al. 2019, section 2.1).
-    """
-    model: ScalarGPT = module.network  # type: ignore[assignment]
-    scores = score_demonstrations(module, tokenizer)
-    gain = 1.0
-    if module.stage.params.reward.normalisation == "gain_and_bias":
-        gain = 1 / max(float(scores.std()), 1e-6)
-        model.head.weight.mul_(gain)
-        model.head.bias.mul_(gain)
-    model.head.bias.sub_(gain * scores.mean())
-    after = score_demonstrations(module, tokenizer)
-    return {"gain": gain, "shift": -gain * float(scores.mean()), "mean": float(after.mean()), "std": float(after.std())}
-
-
-def describe(stage: Work, train: PairTable, validation: PairTable) -> None:
-    """Put accuracy and calibration of the finished model into the stage's metrics and files."""
-    figures, curve = pair_figures(validation, seed=seed_of(stage))
-    with stage.path("calibration.csv").open("w", newline="") as out:
-        writer = csv.DictWriter(out, ["confidence", "accuracy", "pairs"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(curve)
-    stage.metrics["train_sample"] = {"pair_accuracy": float(train.correct.mean())}
-    stage.metrics["validation"] = figures
-
-
-def train_on(stage: Work, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> tuple[RewardModule, ScalarGPT]:
-    """A reward model of some comparisons."""
-    torch.manual_seed(seed_of(stage))
-    model = trainable(ScalarGPT.on(load_gpt(stage.read("base"))), stage.params.reward.weights)
-    module = RewardModule(stage, model, data, tokenizer.pad)
-    fit(stage, module, checkpoint_interval=stage.params.reward.checkpoint_interval)
-    return module, model
-
-
-def train_judge(stage: Work, data: list[EncodedComparison], tokenizer: ChatTokenizer) -> None:
-    """The second model, with checkpoints of its own, whose curve nobody follows."""
-    state, scratch = stage.state / "judge", stage.scratch / "judge"
-    for folder in (state, scratch):
-        folder.mkdir(exist_ok=True)
-    silent = SilentTracker(stage.name, stage.tracker.tree, state=state, artifacts=stage.out.parent)
-    own = replace(stage, state=state, scratch=scratch, tracker=silent, metrics={})
-    module, model = train_on(own, data, tokenizer)
-    normalise(module, tokenizer)
-    save_model(stage.path("judge"), model, stage.read("base") / "tokenizer.json", precision=module.precision)
-
-
-def reward(stage: Work) -> None:
-    """The whole stage."""
-    params = stage.params
-    tokenizer = load_tokenizer(stage.read("base"))
-
-    def load(split: str) -> tuple[list[EncodedComparison], dict[str, int]]:
-        return load_comparisons(
-            stage.read(split),
-            tokenizer,
-            max_prompt_tokens=params.prepare.max_prompt_tokens,
-            max_reply_tokens=params.generation.max_new_tokens,
-        )
-
-    (train, dropped), (validation, _) = load("train"), load("validation")
-    if isinstance(params.compare.labeler, FileLabeler):
-        train_judge(stage, load("judge")[0], tokenizer)
-    else:
-        stage.path("judge").mkdir(exist_ok=True)
-        stage.path("judge/absent.txt").write_text("The labeler is simulated: its own function judges.\n")
-    module, model = train_on(stage, train, tokenizer)
-    stage.metrics |= {
-        "steps": module.total_steps,
-        "dropped": dropped,
-        "demonstrations": normalise(module, tokenizer),
-    }
-    describe(stage, score_pairs(module, train[: len(validation)]), score_pairs(module, validation))
-    save_model(stage.path("model"), model, stage.read("base") / "tokenizer.json", precision=module.precision)
-    stage.tracker.register_model(stage.path("model"))
+)

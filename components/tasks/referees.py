@@ -12,9 +12,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from components.arithmetic import device_of, precision_of
 from components.checkpoints import load_scalar
 from components.data.chat import ChatTokenizer
 from components.data.records import RecordError
@@ -25,7 +27,6 @@ from components.models.precision import autocast
 from components.models.replies import EncodedPrompt, Reply
 from components.models.scoring import sequence_scores
 from components.runtime import Work
-from components.training.arithmetic import device_of, precision_of
 
 logger = logging.getLogger(__name__)
 Scores = Callable[[Sequence[EncodedPrompt], Sequence[Reply]], list[float]]
@@ -44,7 +45,7 @@ class Court:
     left_out: dict[str, str]
 
 
-def open_court(stage: Work, tokenizer: ChatTokenizer) -> Court:
+def open_court(stage: Work[Any], tokenizer: ChatTokenizer) -> Court:
     """The referees that this lineage's data allow."""
     referees: dict[str, Scores] = {}
     inapplicable: list[str] = []
@@ -69,11 +70,11 @@ def open_court(stage: Work, tokenizer: ChatTokenizer) -> Court:
     return Court(referees, inapplicable, left_out)
 
 
-def scalar_scores(stage: Work, folder: Path, tokenizer: ChatTokenizer) -> Scores:
+def scalar_scores(stage: Work[Any], folder: Path, tokenizer: ChatTokenizer) -> Scores:
     """The reward model of a folder as a function of prompts and replies."""
     device, precision = device_of(stage), precision_of(stage)
     model = load_scalar(folder).to(device)
-    batch_size = stage.params.evaluate.batch_size
+    batch_size = stage.section.batch_size
 
     @torch.no_grad()
     def score(prompts: Sequence[EncodedPrompt], replies: Sequence[Reply]) -> list[float]:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer as TorchOptimizer
 from torch.utils.data import DataLoader, IterableDataset
 
-from components import schema
+from components.arithmetic import device_of, precision_of
 from components.progress import Progress
 from components.runtime import StageStopped, Work
-from components.schema_base import Optimizer as OptimizerParams
-from components.training.arithmetic import device_of, precision_of
+from components.sections.compute import Compute
+from components.sections.optimizer import Optimizer as OptimizerParams
 from components.training.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.training.history import History
 from components.training.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
@@ -56,7 +56,7 @@ class TrainingModule(LightningModule):
 
     step: Tensor
 
-    def __init__(self, stage: Work, *, total_steps: int) -> None:
+    def __init__(self, stage: Work[Any], *, total_steps: int) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.stage = stage
@@ -157,7 +157,7 @@ class TrainingModule(LightningModule):
     @property
     def seed(self) -> int:
         """The lineage's seed, plus the stage's own offset where it has one."""
-        return seed_of(self.stage)
+        return int(self.stage.seed)
 
     def share(self, rows: Any) -> Any:
         """This process's rows of a batch that is split among data-parallel processes."""
@@ -167,7 +167,7 @@ class TrainingModule(LightningModule):
 class SupervisedModule(TrainingModule):
     """A module that minimises one loss over one network."""
 
-    def __init__(self, stage: Work, network: nn.Module, optimizer: OptimizerParams, *, total_steps: int) -> None:
+    def __init__(self, stage: Work[Any], network: nn.Module, optimizer: OptimizerParams, *, total_steps: int) -> None:
         super().__init__(stage, total_steps=total_steps)
         self.network = network
         self.optimizer_params = optimizer
@@ -184,11 +184,6 @@ class SupervisedModule(TrainingModule):
         )
 
 
-def seed_of(stage: Work) -> int:
-    """The seed of a training stage: the lineage's, plus the stage's own offset where it has one."""
-    return stage.params.seed + int(getattr(getattr(stage.params, stage.name), "seed_offset", 0))
-
-
 class _Steps(IterableDataset[Any]):
     """The batches from the module's present step to its last."""
 
@@ -203,7 +198,7 @@ class _Steps(IterableDataset[Any]):
 class _Housekeeping(Callback):
     """Progress, checkpoints and periodic validation of a run."""
 
-    def __init__(self, stage: Work, *, checkpoint_interval: int, validate_every: int, unit: str) -> None:
+    def __init__(self, stage: Work[Any], *, checkpoint_interval: int, validate_every: int, unit: str) -> None:
         self.stage, self.unit = stage, unit
         self.checkpoint_interval = checkpoint_interval
         self.validate_every = validate_every
@@ -225,7 +220,7 @@ class _Housekeeping(Callback):
 
 
 def fit(
-    stage: Work, module: TrainingModule, *, checkpoint_interval: int, unit: str = "steps", validate_every: int = 0
+    stage: Work[Any], module: TrainingModule, *, checkpoint_interval: int, unit: str = "steps", validate_every: int = 0
 ) -> None:
     """Train a module for its planned steps, from its newest intact checkpoint if there is one.
 
@@ -252,13 +247,13 @@ def fit(
     module.history.export(stage.path("history.csv"))
 
 
-def _trainer(stage: Work, module: TrainingModule, housekeeping: Callback) -> Trainer:
+def _trainer(stage: Work[Any], module: TrainingModule, housekeeping: Callback) -> Trainer:
     """Lightning's Trainer for the machine that `compute` names.
 
     Raises:
         StageStopped: this machine has fewer devices, or Lightning does not know what is asked for.
     """
-    compute, device_type = stage.params.compute, device_of(stage).type
+    compute, device_type = stage.compute, device_of(stage).type
     # Processes may share a processor, as two do to see what data-parallel training makes; crowds only starve it.
     present = torch.cuda.device_count() if device_type == "cuda" else max(2, os.cpu_count() or 1)
     if compute.devices > present:
@@ -287,7 +282,7 @@ def _trainer(stage: Work, module: TrainingModule, housekeeping: Callback) -> Tra
         raise StageStopped(f"Lightning refuses `compute` of params.yaml: {error}") from error
 
 
-def compiled(function: Callable[..., Tensor], params: schema.Compute) -> Callable[..., Tensor]:
+def compiled(function: Callable[..., Tensor], params: Compute) -> Callable[..., Tensor]:
     """The function through torch.compile where asked for and a C++ compiler is at hand (CPU); else as it is."""
     if not params.compile:
         return function

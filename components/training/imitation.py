@@ -1,9 +1,10 @@
 """Training on given conversations: what sft and feedme share."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from components import schema, schema_rl
 from components.data.demonstrations import DemonstrationRows
 from components.data.order import epoch_rows
 from components.data.sequences import length_groups
@@ -13,6 +14,10 @@ from components.models.transformer import GPT
 from components.runtime import Work
 from components.training.fit import SupervisedModule, compiled
 
+if TYPE_CHECKING:
+    from components.stages.feedme import Feedme
+    from components.stages.sft import Sft
+
 GROUP_ROWS = 8
 
 
@@ -21,17 +26,17 @@ class ImitationModule(SupervisedModule):
 
     def __init__(
         self,
-        stage: Work,
+        stage: "Work[Sft] | Work[Feedme]",
         model: GPT,
-        params: schema.Sft | schema_rl.Feedme,
         *,
         train: DemonstrationRows,
         validation: DemonstrationRows,
     ) -> None:
+        params = stage.section
         super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
         self.params = params
         self.train_rows, self.validation_rows = train, validation
-        self.hidden = compiled(model.__call__, stage.params.compute)
+        self.hidden = compiled(model.__call__, stage.compute)
         self.note = ""
 
     def loss(self, input_ids: Tensor, loss_mask: Tensor, count: Tensor) -> Tensor:
@@ -50,7 +55,7 @@ class ImitationModule(SupervisedModule):
         A compiled model, and a device on which a kernel's start costs more than the padding, gets all rows at once.
         """
         lengths = (input_ids != self.train_rows.pad_id).sum(dim=1)
-        if self.stage.params.compute.compile or input_ids.device.type != "cpu":
+        if self.stage.compute.compile or input_ids.device.type != "cpu":
             return [(torch.arange(len(lengths), device=lengths.device), input_ids.shape[1])]
         return [(rows, int(lengths[rows[-1]])) for rows in length_groups(lengths, GROUP_ROWS)]
 

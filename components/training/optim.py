@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
-from components.schema_base import Optimizer
+from components.sections.optimizer import Optimizer
 from components.training.muon import Muon
 
 # Adam's epsilon of Ziegler et al. 2019: PyTorch adds it after the bias correction, so that with 1e-8 its first

@@ -16,6 +16,7 @@ PIPELINE = Pipeline(
     node(
         "reward",
         base="sft/model",
+        labeler="compare/labeler.json",
         train="compare/train.jsonl",
         judge="compare/judge.jsonl",
         validation="compare/validation.jsonl",

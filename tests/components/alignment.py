@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,11 +17,11 @@ from components.models.heads import ScalarGPT
 from components.models.replies import load_prompts
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
-from components.rewards.learned import LearnedReward
-from components.rewards.open import open_source
-from components.rewards.source import RewardSource
-from components.runtime import Work, inputs_of
-from components.stages.ppo import PpoModule
+from components.pipelines import open_pipeline
+from components.rewards.model import LearnedReward
+from components.rewards.source import RewardContext, RewardSource
+from components.rl.ppo import PpoModule
+from components.runtime import Work
 from components.tracking import SilentTracker
 from tests.contracts.imports import ROOT
 from tests.flows.repository import TINY, WORDS
@@ -33,7 +34,7 @@ QUICK = {
     "ppo.inner_epochs": 1,
     "ppo.pretrain_batch_size": 2,
     "generation.max_new_tokens": 8,
-    "prepare.max_prompt_tokens": 16,
+    "limits.max_prompt_tokens": 16,
     "ppo.stops": dict.fromkeys(
         ("entropy_share", "distinct_2_share", "response_tokens_share", "ended_share"), 0.0
     ) | {"kl_per_reply": 1e6},
@@ -132,30 +133,25 @@ def make_files(root: Path, *, width: int = 32) -> None:
     (models / "reward/metrics.json").write_text(json.dumps(metrics))
 
 
-def make_stage(root: Path, stage: str = "ppo", **changes: object) -> Work:
+def make_stage(root: Path, stage: str = "ppo", **changes: object) -> Work[Any]:
     """A stage in the present folder; changes are `ppo__kl_coef=0.2` and the like."""
     tree = parameters.override(parameters.read_tree(ROOT / "params.yaml"), {**TINY, **QUICK})
     tree = parameters.override(tree, {key.replace("__", "."): value for key, value in changes.items()})
-    params = parameters.check(tree, source="test")
+    pipeline = open_pipeline(root=ROOT)
+    parameters.check(tree, pipeline, source="test")
+    section, shared = parameters.of_node(tree, pipeline, stage)
     state = root / "state"
     state.mkdir(exist_ok=True)
-    tracker = SilentTracker(stage, tree, state=state, artifacts=root / "artifacts")
-    return Work(stage, params, root / "artifacts" / stage, state, state, tracker, inputs_of(stage))
+    tracker = SilentTracker(stage, pipeline, tree, state=state, artifacts=root / "artifacts")
+    return Work(stage, pipeline, section, shared, root / "artifacts" / stage, state, state, tracker)
 
 
-def make_module(stage: Work, reward: RewardSource | None = None) -> Offline:
+def make_module(stage: Work[Any], reward: RewardSource | None = None) -> Offline:
     """The module of a stage made by `make_stage`."""
     tokenizer = ChatTokenizer.load(Path("artifacts/prepare/tokenizer.json"))
     prompts = load_prompts(Path("artifacts/prepare/prompts/ppo.jsonl"), tokenizer, max_tokens=16)
     reference = load_gpt(Path("artifacts/sft/model"))
-    source = reward or open_source(
-        stage.params.ppo.reward,
-        tokenizer,
-        seed=0,
-        trunk=reference,
-        model=stage.read("reward"),
-        demonstrations=stage.read("demonstrations"),
-    )
+    source = reward or stage.section.reward.build(RewardContext(tokenizer, 0, reference, stage.read, 16))
     assert reward is not None or isinstance(source, LearnedReward)
     module = Offline(stage, tokenizer, prompts, reference, source)
     module.on_fit_start()

@@ -8,7 +8,8 @@ from components.models.adapters import LoraLinear, merged, trainable, twin
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
-from components.schema_base import Full, Lora, Optimizer
+from components.sections.optimizer import Optimizer
+from components.sections.weights import Full, Lora
 from components.training.optim import build_optimizers
 from tests.components.alignment import steady
 

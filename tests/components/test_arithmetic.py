@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from components.arithmetic import precision_of
 from components.checkpoints import load_gpt, recorded_precision, save_model
 from components.models import precision as arithmetic
-from components.training.arithmetic import precision_of
 from tests.components.alignment import make_files, make_stage
 
 

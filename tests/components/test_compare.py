@@ -9,10 +9,10 @@ import pytest
 
 from components.checkpoints import load_tokenizer
 from components.data.records import Comparison, Message, RecordError, group_of, read_records, write_records
+from components.labeling import collecting
+from components.labeling.collecting import _sample, collect, split_of
 from components.models.replies import Reply
-from components.schema import FileLabeler
-from components.stages import compare
-from components.stages.compare import _sample, split_of
+from components.stages.compare import FileLabeler
 from tests.components.alignment import make_files, make_stage
 
 CHANGES = {"compare__num_prompts": 20, "compare__replies_per_prompt": 3, "compare__batch_size": 7}
@@ -22,7 +22,7 @@ CHANGES = {"compare__num_prompts": 20, "compare__replies_per_prompt": 3, "compar
 def stage(tmp_path, monkeypatch):
     make_files(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare, "PROMPTS_AT_ONCE", 8)
+    monkeypatch.setattr(collecting, "PROMPTS_AT_ONCE", 8)
     shutil.copy("artifacts/prepare/prompts/ppo.jsonl", "artifacts/prepare/prompts/compare.jsonl")
     return make_stage(tmp_path, "compare", **CHANGES)
 
@@ -31,9 +31,7 @@ def brought(stage, rows):
     """A stage whose labeler is a file, with these comparisons."""
     write_records(Path("artifacts/prepare/comparisons.jsonl"), rows)
     stage.out.mkdir(parents=True, exist_ok=True)
-    return replace(
-        stage, params=replace(stage.params, compare=replace(stage.params.compare, labeler=FileLabeler(kind="file")))
-    )
+    return replace(stage, section=replace(stage.section, labeler=FileLabeler(kind="file")))
 
 
 def comparison(number, *, ranks=(1, 2), group=""):
@@ -80,9 +78,9 @@ def test_a_reply_that_was_cut_keeps_its_last_token_and_is_known_as_cut(stage):
 def test_what_is_compared_is_what_was_sampled(stage):
     stage.out.mkdir(parents=True, exist_ok=True)
     write_records(stage.read("demonstrations"), [])
-    compare.compare(stage)
+    collect(stage)
     tokenizer = load_tokenizer(stage.read("policy"))
-    rows = [row for name in compare.SPLITS for row in read_records(stage.path(f"{name}.jsonl"), Comparison)]
+    rows = [row for name in collecting.SPLITS for row in read_records(stage.path(f"{name}.jsonl"), Comparison)]
     assert len(rows) == 20
     for row in rows:
         assert [tokenizer.decode(ids).strip() for ids in row.sampled] == list(row.replies)
@@ -91,25 +89,27 @@ def test_what_is_compared_is_what_was_sampled(stage):
 
 def test_ids_with_colons_are_ids(stage):
     """300 comparisons `oasst:<n>`: what stands before the colon is no conversation."""
-    splits = {split_of(group_of(comparison(number)), stage.params.compare) for number in range(300)}
+    splits = {split_of(group_of(comparison(number)), stage.section) for number in range(300)}
     assert splits == {"train", "validation", "test"}
 
 
 def test_comparisons_of_one_group_stay_together(stage):
     rows = [comparison(number, group="one conversation") for number in range(300)]
-    assert len({split_of(group_of(row), stage.params.compare) for row in rows}) == 1
+    assert len({split_of(group_of(row), stage.section) for row in rows}) == 1
     with pytest.raises(RecordError, match="300 comparisons in 1 group"):
-        compare.compare(brought(stage, rows))
+        collect(brought(stage, rows))
 
 
 def test_half_of_a_users_comparisons_judge_and_do_not_train(stage):
     stage = brought(stage, [comparison(number) for number in range(400)])
-    compare.compare(stage)
-    found = {name: {row.id for row in read_records(stage.path(f"{name}.jsonl"), Comparison)} for name in compare.SPLITS}
+    collect(stage)
+    found = {
+        name: {row.id for row in read_records(stage.path(f"{name}.jsonl"), Comparison)} for name in collecting.SPLITS
+    }
     assert sum(map(len, found.values())) == 400 == len(set().union(*found.values()))
     assert 0.4 < len(found["judge"]) / (len(found["judge"]) + len(found["train"])) < 0.6
 
 
 def test_comparisons_that_all_tie_stop_before_anything_is_trained(stage):
     with pytest.raises(RecordError, match="all replies of all 30 comparisons tie"):
-        compare.compare(brought(stage, [comparison(number, ranks=(1, 1)) for number in range(30)]))
+        collect(brought(stage, [comparison(number, ranks=(1, 1)) for number in range(30)]))

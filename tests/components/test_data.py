@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from components import params as parameters
-from components import schema
 from components.data import corpus
 from components.data.chat import ROLE_MARKERS, SPECIAL_TOKENS, ChatTokenizer
 from components.data.corpus import CorpusReport, clean_text, read_shards, role_of, split_of
@@ -29,6 +28,8 @@ from components.data.records import (
 from components.data.sequences import gather_positions, pack
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFile, TokenFileWriter
+from components.pipelines import open_pipeline
+from components.stages.prepare import Prepare
 from tests.contracts.imports import ROOT
 
 TEXTS = ["hello there, how are you today?", "i am fine, thank you very much!", "what did you do this weekend?"] * 40
@@ -46,7 +47,7 @@ def tokenizer():
 
 @pytest.fixture
 def prepare_params():
-    return parameters.load(ROOT / "params.yaml").prepare
+    return parameters.load(open_pipeline(root=ROOT), ROOT).sections["prepare"]
 
 
 @pytest.mark.parametrize("text", ["hello", "naïve café 你好 🤗", "\x00\x7f\ttabs\n\nlines  ", "<|user|>", ""])
@@ -208,7 +209,7 @@ def test_shards_drop_empty_and_duplicate_records_across_shards(tmp_path, prepare
     blank = {"id": "c", "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": " "}]}
     _write_raw(tmp_path, documents, [blank])
     report = CorpusReport()
-    small = schema.Prepare(**{**vars(prepare_params), "shard_records": 2})
+    small = Prepare(**{**vars(prepare_params), "shard_records": 2})
     shards = list(read_shards(tmp_path, small, report))
     assert [text for shard in shards for text in shard["text"]] == ["one", "two", "three"]
     assert report.dropped == {"empty": 2, "duplicate": 2}
@@ -220,7 +221,7 @@ def test_a_limit_leaves_neither_kind_out(tmp_path, prepare_params):
     documents = [{"id": f"d{i}", "text": f"text {i}"} for i in range(6)]
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "you"}]
     _write_raw(tmp_path, documents, [{"id": f"c{i}", "messages": [*messages] * (i + 1)} for i in range(2)])
-    limited = schema.Prepare(**{**vars(prepare_params), "max_records": 5})
+    limited = Prepare(**{**vars(prepare_params), "max_records": 5})
     (shard,) = read_shards(tmp_path, limited, CorpusReport())
     assert shard["id"].tolist() == ["d0", "c0", "d1", "c1", "d2"]
 

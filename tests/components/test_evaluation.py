@@ -10,8 +10,7 @@ from components.data.tokens import TokenFile, TokenFileWriter
 from components.evaluation.intervals import bootstrap_mean, by_cluster
 from components.evaluation.perplexity import token_file_bits_per_byte
 from components.evaluation.replies import distinct_n, win_rate
-from components.gates import verdict
-from components.schema import Gate
+from components.gates import Gate, verdict
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says():

@@ -10,12 +10,12 @@ import pytest
 
 from components.data.files import LONGEST, SHORTEST, cut_text
 from components.data.rows import Malformed
-from components.data.sources import SourceError, read_source
-from components.schema import FolderSource, Ingest
+from components.data.sources.folder import FolderSource
+from components.data.sources.source import SourceError
 
 
 def read(folder):
-    return list(read_source(Ingest(source=FolderSource(kind="folder", path=str(folder))), downloads=folder / ".down"))
+    return list(FolderSource(kind="folder", path=str(folder)).read(folder / ".down"))
 
 
 def texts(folder):
@@ -163,9 +163,9 @@ def test_memory_does_not_grow_with_a_file(tmp_path, name):
             path.write_text((json.dumps({"text": PARAGRAPH}) + "\n") * count)
         else:
             pd.DataFrame({"text": [f"{i} {PARAGRAPH}" for i in range(count)]}).to_parquet(path, row_group_size=1000)
-        source = Ingest(source=FolderSource(kind="folder", path=str(tmp_path)))
+        source = FolderSource(kind="folder", path=str(tmp_path))
         tracemalloc.start()
-        total = sum(len(record.fields["text"]) for record in read_source(source, downloads=tmp_path))
+        total = sum(len(record.fields["text"]) for record in source.read(tmp_path))
         _, found = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert total > 0.95e6 * megabytes

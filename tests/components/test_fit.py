@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from components.runtime import StageStopped
-from components.schema_base import Optimizer
+from components.sections.optimizer import Optimizer
 from components.training.checkpointing import SafetensorsCheckpointIO, checkpoints
 from components.training.fit import GradientNotFinite, SupervisedModule, WeightsNotFinite, fit
 from tests.components.alignment import make_stage, steady

@@ -19,12 +19,12 @@ from tests.components.alignment import make_stage
 def module(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    stage = make_stage(tmp_path)
+    stage = make_stage(tmp_path, "sft")
     lengths = torch.randint(3, 21, (13,)).tolist()
     ids = [torch.randint(1, 31, (length,)).tolist() for length in lengths]
     rows = pad_rows([EncodedChat(i, [place % 3 > 0 for place in range(len(i))]) for i in ids], pad_id=0, width=21)
     model = GPT(GPTConfig(vocab_size=31, context_length=20, num_layers=2, width=16, num_heads=2))
-    return ImitationModule(stage, model, stage.params.sft, train=rows, validation=rows)
+    return ImitationModule(stage, model, train=rows, validation=rows)
 
 
 def test_the_loss_of_groups_of_like_length_is_that_of_the_padded_batch(module):
@@ -40,6 +40,6 @@ def test_the_loss_of_groups_of_like_length_is_that_of_the_padded_batch(module):
 
 def test_a_sharded_strategy_is_lightnings_own(module, tmp_path):
     """Without a GPU the farthest that one goes: Lightning takes the name, and refuses the processor."""
-    module.stage = make_stage(tmp_path, compute__strategy="fsdp", compute__devices=2, compute__accelerator="cpu")
+    module.stage = make_stage(tmp_path, "sft", compute__strategy="fsdp", compute__devices=2, compute__accelerator="cpu")
     with pytest.raises(StageStopped, match="`fsdp` requires a GPU"):
         fit(module.stage, module, checkpoint_interval=10)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from components.models import precision
-from components.schema_base import Optimizer
+from components.sections.optimizer import Optimizer
 from components.training.muon import Muon, orthogonalize
 from components.training.optim import learning_rate_factor
 from tests.components.alignment import steady

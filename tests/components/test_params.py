@@ -6,8 +6,20 @@ import torch
 from ruamel.yaml import YAML
 
 from components import params as parameters
+from components.pipelines import open_pipeline
 from flows import command
 from tests.contracts.imports import ROOT
+
+PIPELINE = open_pipeline(root=ROOT)
+
+
+def check(tree, source="test"):
+    return parameters.check(tree, PIPELINE, source=source)
+
+
+def load(path):
+    """The parameters of the default pipeline with the file at a path."""
+    return check(parameters.read_tree(path), str(path))
 
 
 @pytest.fixture
@@ -17,7 +29,7 @@ def tree():
 
 def test_the_shipped_file_and_all_its_presets_load(tree):
     for changes in tree["presets"].values():
-        parameters.check(parameters.override(tree, changes), source="preset")
+        check(parameters.override(tree, changes))
 
 
 def test_all_problems_are_listed_at_once(tree):
@@ -26,7 +38,7 @@ def test_all_problems_are_listed_at_once(tree):
     tree["pretrain"]["batch_size"] = "many"  # ill-typed
     tree["compare"]["replies_per_prompt"] = 10  # out of range
     with pytest.raises(parameters.ParamsError) as caught:
-        parameters.check(tree, source="test")
+        check(tree)
     for key in ("ppo.kl_coeff", "sft.max_steps", "pretrain.batch_size", "compare.replies_per_prompt", "4 problem"):
         assert key in str(caught.value)
 
@@ -44,32 +56,30 @@ def test_all_problems_are_listed_at_once(tree):
 )
 def test_contradictions_are_refused(tree, changes, words):
     with pytest.raises(parameters.ParamsError, match=words):
-        parameters.check(parameters.override(tree, changes), source="test")
+        check(parameters.override(tree, changes))
 
 
 def test_override_names_every_unknown_key_and_leaves_the_tree_alone(tree):
-    before = parameters.check(tree, source="test")
+    before = check(tree)
     with pytest.raises(parameters.ParamsError, match=r"ppo\.nope, sft\.optimizer\.nope"):
         parameters.override(tree, {"ppo.nope": 1, "sft.optimizer.nope": 2, "seed": 3})
-    assert parameters.check(tree, source="test") == before
+    assert check(tree) == before
 
 
 def test_parameters_are_frozen(tree):
     with pytest.raises(AttributeError):
-        parameters.check(tree, source="test").ppo.kl_coef = 1.0
+        check(tree).sections["ppo"].kl_coef = 1.0
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(parameters.ParamsError, match="root of the repository"):
-        parameters.load(tmp_path / "params.yaml")
+        load(tmp_path / "params.yaml")
 
 
 def messages(tree, **changes):
     """What the check says of a tree with some values replaced; empty if nothing."""
     try:
-        parameters.check(
-            parameters.override(tree, {k.replace("__", "."): v for k, v in changes.items()}), source="test"
-        )
+        check(parameters.override(tree, {k.replace("__", "."): v for k, v in changes.items()}))
     except parameters.ParamsError as error:
         return str(error)
     return ""
@@ -91,7 +101,7 @@ def test_one_times_ten_to_the_minus_four_is_a_number_wherever_it_is_written(tree
     text = (ROOT / "params.yaml").read_text()
     assert text.count("kl_coef: 0.05 ") == 1
     path.write_text(text.replace("kl_coef: 0.05 ", "kl_coef: 5e-2 "))
-    assert parameters.load(path) == parameters.load(ROOT / "params.yaml")
+    assert load(path) == load(ROOT / "params.yaml")
     assert not messages(tree, ppo__kl_coef=parameters.parse_value("1e-4"))
 
 
@@ -128,7 +138,7 @@ def test_keys_that_stand_twice_are_all_named_with_their_lines(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("seed: 1\nppo:\n  kl_coef: 1\n  kl_coef: 2\nseed: 3\n")
     with pytest.raises(parameters.ParamsError) as caught:
-        parameters.load(path)
+        load(path)
     assert "kl_coef stands on line 3 and again on line 4" in str(caught.value)
     assert "seed stands on line 1 and again on line 5" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -139,7 +149,7 @@ def test_a_file_that_is_no_parameter_file_is_one_sentence_that_names_it(tmp_path
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     with pytest.raises(parameters.ParamsError) as caught:
-        parameters.load(path)
+        load(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -168,7 +178,7 @@ def test_a_truth_value_is_no_number(tree, key):
         ({"dpo__seed_offset": 2**70}, "dpo.seed_offset: "),
         ({"model__shape": "1000x1000000x10"}, "1.2e+16 weights"),
         ({"model__shape": "2x0x1"}, "width 0"),
-        ({"model__context_length": 10**12}, "model.context_length: "),
+        ({"limits__context_length": 10**12}, "limits.context_length: "),
         ({"pretrain__validation_batches": 10**12}, "pretrain.validation_batches: "),
         ({"pretrain__max_steps": 19}, "pretrain: optimizer.warmup_steps 20 goes on beyond the end: there are 19 steps"),
         ({"sft__optimizer__warmup_steps": 251}, "sft: optimizer.warmup_steps 251 goes on beyond the end"),
@@ -203,8 +213,8 @@ def test_absurd_values_are_listed_together(tree):
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_every_seed_that_is_accepted_can_be_drawn_with_whatever_is_added_to_it(tree, seed):
     changed = parameters.override(tree, {"seed": seed, "ppo.seed_offset": seed, "dpo.seed_offset": seed})
-    params = parameters.check(changed, source="test")
-    total = params.seed + params.ppo.seed_offset + 999
+    params = check(changed)
+    total = params.shared["seed"] + params.sections["ppo"].seed_offset + 999
     torch.manual_seed(total)
     assert len(np.random.default_rng((total, 0, 1)).random(2)) == 2
 

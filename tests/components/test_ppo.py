@@ -23,8 +23,8 @@ from components.rewards.source import RewardSource
 from components.rl.rollout import Experience, Rollout, appraise, distinct_bigrams, examine, rollout_figures
 from components.rl.safeguards import PreflightFailed, TrainingStopped, check_rollout, preflight
 from components.rl.update import PolicyUpdate
-from components.schema_base import Lora
-from components.schema_rl import Stops
+from components.sections.weights import Lora
+from components.stages.ppo import Stops
 from tests.components.alignment import actor_critic, make_files, make_module, make_stage, steady
 
 ALGORITHMS = {
@@ -58,7 +58,7 @@ def algorithm(name):
 def experience_of(module):
     """A rollout of the first prompts, under a policy that has moved away from the reference and the sampler's."""
     batch = module.make_batch(0)
-    group = module.stage.params.ppo.algorithm.replies_per_prompt
+    group = module.stage.section.algorithm.replies_per_prompt
     prompts = [module.prompts[row] for _, row in batch for _ in range(group)]
     rollout = module.sample(prompts, list(range(len(prompts))), 0)
     torch.manual_seed(3)
@@ -66,7 +66,7 @@ def experience_of(module):
         for network in filter(None, (module.policy, module.value)):
             for parameter in network.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
-    return appraise(rollout, module.stage.params.ppo, kl_coef=0.1)
+    return appraise(rollout, module.stage.section, kl_coef=0.1)
 
 
 def improved(stage, experience=None, places=None, **changes):
@@ -238,13 +238,12 @@ def test_with_adapters_nothing_but_adapters_and_heads_moves(stage, changes):
     assert module.value.body.token_embedding.weight is module.frozen["reward"].body.token_embedding.weight
 
 
-def test_the_value_network_shares_the_trunk_of_an_adapted_reward_model_whatever_pays(stage, tmp_path):
+def test_the_value_network_shares_the_trunk_of_an_adapted_reward_model_whatever_pays(stage):
     lora = {"kind": "lora", "rank": 2, "alpha": 4.0}
     reference = load_gpt(Path("artifacts/sft/model"))
     judge = trainable(ScalarGPT.on(reference), Lora(**lora))
-    save_model(tmp_path / "reward", judge, Path("artifacts/prepare/tokenizer.json"))
-    work = stage(ppo__weights=lora)
-    module = make_module(replace(work, inputs={**work.inputs, "reward": tmp_path / "reward"}), Bandit())
+    save_model(Path("artifacts/reward/model"), judge, Path("artifacts/prepare/tokenizer.json"))
+    module = make_module(stage(ppo__weights=lora), Bandit())
     assert module.value.body.token_embedding.weight is module.frozen["reference"].token_embedding.weight
 
 
@@ -333,7 +332,7 @@ def test_the_score_lands_on_the_end_marker_wherever_it_is(stage, lengths, ended)
         [[5, 6], [5], [5, 6, 7]], replies, scores, policy=module.policy, reference=module.frozen["reference"],
         value_model=None, sampling=Sampling(), unended_score=-4.0, pad_id=0,
     )  # fmt: skip
-    params = stage(ppo__kl_coef=0.0).params.ppo
+    params = stage(ppo__kl_coef=0.0).section
     flat = replace(params, algorithm=replace(params.algorithm, gae_lambda=0.0))
     returns = appraise(rollout, flat, kl_coef=0.0).returns  # lambda 0, values 0: the return is the reward itself
     expected = torch.zeros(3, 8)

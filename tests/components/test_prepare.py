@@ -7,9 +7,10 @@ import pytest
 
 from components.data.chat import ChatTokenizer
 from components.data.digests import hash_fraction
+from components.data.preparation import prepare
 from components.data.records import Comparison, Demonstration, Prompt, RecordError, group_of, read_records
+from components.data.sources.folder import FolderSource
 from components.stages import ingest
-from components.stages.prepare import prepare
 from tests.components.alignment import make_stage
 from tests.flows.repository import WORDS
 
@@ -32,8 +33,9 @@ def place(tmp_path, monkeypatch):
             text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
             (tmp_path / "raw" / name).write_text(text)
         stage = make_stage(tmp_path, "prepare", **changes)
+        source = ingest.Ingest(source=FolderSource(kind="folder", path="raw"))
         stage.out.mkdir(parents=True, exist_ok=True)
-        ingest.build(stage.params, tmp_path / "data", downloads=tmp_path / ".lineage/downloads")
+        ingest.build(source, tmp_path / "data", downloads=tmp_path / ".lineage/downloads")
         prepare(stage)
         return stage
 
@@ -121,7 +123,7 @@ def test_brought_prompts_are_cleaned_split_by_group_and_those_that_occur_twice_c
 def test_small_data_stop_at_prepare_with_what_is_missing_and_how_much_is_needed(place):
     texts = {f"{i}.txt": f"one short sentence with the number {i}." for i in range(60)}
     with pytest.raises(RecordError) as caught:
-        place(texts, prepare__validation_fraction=0.04, model__context_length=128)
+        place(texts, prepare__validation_fraction=0.04, limits__context_length=128)
     message = str(caught.value)
     assert "validation split has" in message and "needs 129" in message
     assert "about 3225 tokens" in message  # 129 / 0.04
@@ -140,7 +142,9 @@ def test_turns_too_long_for_any_answer_are_counted_and_stop_at_prepare(place):
     rows = conversations(turns=2)
     for number, row in enumerate(rows):
         row["messages"][0]["content"] = f"number {number} " + "stone lamp " * 60
-    with pytest.raises(RecordError, match=r"train split has an answer that begins within sft.max_tokens, 40"):
+    with pytest.raises(
+        RecordError, match=r"train split has an answer that begins within limits.max_demonstration_tokens, 40"
+    ):
         place({"talk.jsonl": rows})
 
 
@@ -151,7 +155,7 @@ def test_a_long_system_message_leaves_the_users_words_in_every_prompt(place):
     pairs = [{"prompt": text, "chosen": "x", "rejected": "y"} for text in ("short", "stone lamp " * 60)]
     stage = place({"talk.jsonl": rows, "pairs.jsonl": pairs})
     chat = ChatTokenizer.load(stage.path("tokenizer.json"))
-    longest = stage.params.prepare.max_prompt_tokens
+    longest = stage.limits.max_prompt_tokens
     for use in USES:
         prompts = list(read_records(stage.path(f"prompts/{use}.jsonl"), Prompt))
         assert prompts and stage.metrics["cut"][f"{use}_prompts"] == len(prompts)

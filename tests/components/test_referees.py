@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,13 @@ from components.checkpoints import load_scalar, load_tokenizer
 from components.data.records import Comparison, Demonstration, Message, write_records
 from components.gates import verdict
 from components.models.replies import EncodedPrompt, Reply
-from components.runtime import inputs_of
-from components.schema import FileLabeler
+from components.params import load
+from components.pipelines import open_pipeline
 from components.stages.evaluate import ALIGNED
-from components.stages.reward import reward
+from components.stages.reward import run as reward
 from components.tasks.referees import open_court, scalar_scores
 from tests.components.alignment import make_files, make_stage, steady
+from tests.contracts.imports import ROOT
 from tests.flows.repository import WORDS
 
 
@@ -52,14 +52,11 @@ def stage(tmp_path, monkeypatch):
 
 def judging(stage):
     """What `evaluate` works with after that reward stage."""
-    return replace(stage, inputs=inputs_of("evaluate"))
+    return make_stage(Path.cwd(), "evaluate")
 
 
 def label_by(stage, kind):
     Path("artifacts/compare/labeler.json").write_text(json.dumps({"kind": kind, "noise": 1.0, "tie_margin": 0.1}))
-    if kind == "file":
-        labeler = FileLabeler(kind="file")
-        stage.params = replace(stage.params, compare=replace(stage.params.compare, labeler=labeler))
     return stage
 
 
@@ -89,10 +86,11 @@ def test_gates_of_people_open_without_the_gold_function(stage):
         "ended_share": 1.0,
     }
     metrics = {"left_out": court.left_out, "reward": {"pair_accuracy_low": 0.7}, **dict.fromkeys(ALIGNED, healthy)}
+    gates = load(open_pipeline(root=ROOT), ROOT).shared["gates"]
     for name in ("reward", *ALIGNED):
-        found = verdict(getattr(stage.params.gates, name), metrics)
+        found = verdict(gates[name], metrics)
         assert found.passed and found.left_out, (name, str(found))
-        assert not verdict(getattr(stage.params.gates, name), {"left_out": court.left_out, name: {}}).passed
+        assert not verdict(gates[name], {"left_out": court.left_out, name: {}}).passed
 
 
 def test_a_simulated_labeler_is_judged_by_its_own_function(stage):

@@ -10,10 +10,9 @@ from components.data.chat import ChatTokenizer
 from components.data.sequences import pack
 from components.labeling.gold import Gold
 from components.rewards.gold import GoldFunction
-from components.rewards.learned import LearnedReward
-from components.rewards.open import open_source
-from components.rewards.verifier import Verifier
-from components.schema_rl import ModelReward, VerifierReward
+from components.rewards.model import LearnedReward, ModelReward
+from components.rewards.source import RewardContext
+from components.rewards.verifier import Verifier, VerifierReward
 from tests.components.alignment import make_files
 
 
@@ -48,8 +47,8 @@ def batch_of(tokenizer, prompts, texts):
 
 
 def test_a_verifier_gives_the_questions_and_judges_the_answers(tokenizer):
-    source = Verifier(tokenizer, Sums())
-    prompts = source.prompts(max_tokens=32)
+    source = Verifier(tokenizer, Sums(), max_prompt_tokens=32)
+    prompts = source.prompts()
     assert [prompt.user for prompt in prompts] == [f"what is {n} plus 1" for n in range(3)]
     scores = source.score(prompts, batch_of(tokenizer, prompts, ["1", "7", "3"]))
     torch.testing.assert_close(scores, torch.tensor([1.0, 0.01, 1.0]))
@@ -57,7 +56,7 @@ def test_a_verifier_gives_the_questions_and_judges_the_answers(tokenizer):
 
 def test_the_gold_function_reads_the_reply_and_what_the_user_said(tokenizer):
     gold = Gold(["a warm sea", "a blue dog"])
-    prompts = Verifier(tokenizer, Sums()).prompts(max_tokens=32)[:2]
+    prompts = Verifier(tokenizer, Sums(), max_prompt_tokens=32).prompts()[:2]
     scores = GoldFunction(tokenizer, gold).score(prompts, batch_of(tokenizer, prompts, ["nice.", "blue dog"]))
     expected = [gold.score("what is 0 plus 1", "nice."), gold.score("what is 1 plus 1", "blue dog")]
     torch.testing.assert_close(scores, torch.tensor(expected))
@@ -65,22 +64,26 @@ def test_the_gold_function_reads_the_reply_and_what_the_user_said(tokenizer):
 
 SUMS = VerifierReward(kind="verifier", task="chain_sum", questions=4)
 FILES = {
-    "model": Path("artifacts/reward/model"),
+    "reward": Path("artifacts/reward/model"),
     "demonstrations": Path("artifacts/prepare/demonstrations/train.jsonl"),
 }
 
 
+def context(tokenizer, trunk):
+    return RewardContext(tokenizer, 0, trunk, FILES.__getitem__, max_prompt_tokens=36)
+
+
 def test_the_reward_model_is_the_default_and_a_missing_extra_is_named(tokenizer, trunk, monkeypatch):
-    assert isinstance(open_source(ModelReward(kind="model"), tokenizer, seed=0, trunk=trunk, **FILES), LearnedReward)
+    assert isinstance(ModelReward(kind="model").build(context(tokenizer, trunk)), LearnedReward)
     monkeypatch.setitem(__import__("sys").modules, "reasoning_gym", None)
     with pytest.raises(ModuleNotFoundError, match=r"\.\[verifier\]"):
-        open_source(SUMS, tokenizer, seed=0, trunk=trunk, **FILES)
+        SUMS.build(context(tokenizer, trunk))
 
 
 def test_a_real_task_of_reasoning_gym(tokenizer, trunk):
     pytest.importorskip("reasoning_gym")
-    source = open_source(SUMS, tokenizer, seed=0, trunk=trunk, **FILES)
-    prompts = source.prompts(max_tokens=36)
+    source = SUMS.build(context(tokenizer, trunk))
+    prompts = source.prompts()
     right = [source.dataset[n]["answer"] for n in range(4)]
     assert source.score(prompts, batch_of(tokenizer, prompts, right)).tolist() == [1.0] * 4
     wrong = source.score(prompts, batch_of(tokenizer, prompts, ["0"] * 4))

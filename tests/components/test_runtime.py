@@ -10,16 +10,21 @@ import pytest
 import yaml
 
 from components import params as parameters
+from components.pipelines import open_pipeline
 from components.runtime import how_it_goes_on, state_folder
 from tests.contracts.imports import ROOT
 
 PROGRAM = """
 import os, pathlib, time
+from dataclasses import replace
 from components import runtime
+from components.pipelines import open_pipeline
 runtime.StageTracker = runtime.SilentTracker  # what is tracked is no matter here
 def work(stage):
     {work}
-runtime.run_stage("pretrain", work)
+pipeline = open_pipeline(root=pathlib.Path({root}))
+stages = {**pipeline.stages, "pretrain": replace(pipeline.stages["pretrain"], run=work)}
+runtime.run_stage("pretrain", replace(pipeline, stages=stages))
 """
 HOLD = """print("working", stage.state.name, flush=True)
     (stage.state / f"step-{len(list(stage.state.iterdir())):06d}").mkdir()
@@ -34,6 +39,9 @@ FILL_BY_SAFETENSORS = """from safetensors import SafetensorError
     raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")"""
 
 
+PIPELINE = open_pipeline(root=ROOT)
+
+
 @pytest.fixture
 def root(tmp_path):
     """A repository with one stage, which depends on nothing but its parameters."""
@@ -44,9 +52,10 @@ def root(tmp_path):
 
 def start(folder, work):
     folder.mkdir(exist_ok=True)
+    program = PROGRAM.replace("{work}", work).replace("{root}", repr(str(ROOT)))
     environment = {"PYTHONPATH": str(ROOT), "GPTLINEAGE_STATE": str(folder.parent / "state"), "PATH": ""}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.replace("{work}", work)], cwd=folder, env=environment, text=True,
+        [sys.executable, "-c", program], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -120,11 +129,11 @@ def test_a_last_checkpoint_is_promised_only_where_there_is_one(root):
 def test_other_work_has_no_checkpoint_to_go_on_from(root, monkeypatch):
     monkeypatch.setenv("GPTLINEAGE_STATE", str(root / "state"))
     tree = parameters.read_tree(root / "params.yaml")
-    (state_folder("pretrain", tree, root) / "step-000001").mkdir(parents=True)
-    assert "last checkpoint" in how_it_goes_on("pretrain", root)
+    (state_folder("pretrain", PIPELINE, tree, root) / "step-000001").mkdir(parents=True)
+    assert "last checkpoint" in how_it_goes_on("pretrain", PIPELINE, root)
     tree["pretrain"]["batch_size"] += 1
     (root / "params.yaml").write_text(yaml.safe_dump(tree))
-    assert "again from its start" in how_it_goes_on("pretrain", root)
+    assert "again from its start" in how_it_goes_on("pretrain", PIPELINE, root)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")

@@ -8,6 +8,7 @@ import pytest
 
 from components import params as parameters
 from components.mlflow_store import SAMPLING_PARAMS
+from components.pipelines import open_pipeline
 from components.serving import ChatModel, RewardModel, _load_pyfunc
 from components.serving_input import Options, RequestError
 from tests.components.chatting import CHAT, make_models
@@ -83,7 +84,7 @@ def test_temperature_zero_is_the_same_whatever_the_seed(folders):
 
 
 def test_a_version_is_served_as_the_gates_judged_it():
-    generation = vars(parameters.load(ROOT / "params.yaml").generation)
+    generation = vars(parameters.load(open_pipeline(root=ROOT), ROOT).shared["generation"])
     carried = {spec.name: spec.default for spec in SAMPLING_PARAMS.params}
     assert carried == {**generation, "seed": None}
     assert vars(Options()) == carried

@@ -7,16 +7,18 @@ import json
 import pandas as pd
 import pytest
 
-from components.data import sources
-from components.data.sources import SourceError, read_source
-from components.schema import FolderSource, HubSource, Ingest, UrlSource
+from components.data.sources import url as sources
+from components.data.sources.folder import FolderSource
+from components.data.sources.hub import HubSource
+from components.data.sources.source import SourceError
+from components.data.sources.url import UrlSource
 
 CHAT = [{"role": "user", "content": "hello there"}, {"role": "assistant", "content": "how are you?"}]
 LINE = json.dumps({"id": "own", "messages": CHAT}) + "\n"
 
 
 def read(source, tmp_path):
-    return list(read_source(Ingest(source=source), downloads=tmp_path / "downloads"))
+    return list(source.read(tmp_path / "downloads"))
 
 
 def test_a_folder_gives_what_its_files_hold_whatever_their_format(tmp_path):

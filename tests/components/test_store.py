@@ -20,11 +20,13 @@ from components.lineage import alias_of, home, process_identity
 from components.lineage_run import point_aliases
 from components.mlflow_store import StoreError, connect
 from components.pages import version_page
+from components.pipelines import open_pipeline
 from components.tracking import StageTracker
 from flows import parent_run
 from flows.parent_run import Lineage
 from tests.contracts.imports import ROOT
 
+PIPELINE = open_pipeline(root=ROOT)
 TREE = {
     "seed": 1,
     "compute": {"precision": "32-true"},
@@ -60,7 +62,7 @@ def tracker(folder, stage="sft"):
     state = folder / f".lineage/state/{stage}-1"
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
-    return StageTracker(stage, TREE, state=state, artifacts=folder / "artifacts")
+    return StageTracker(stage, PIPELINE, TREE, state=state, artifacts=folder / "artifacts")
 
 
 def register(folder, monkeypatch, stage="sft", weights=b"weights"):
@@ -69,7 +71,7 @@ def register(folder, monkeypatch, stage="sft", weights=b"weights"):
     model.mkdir(parents=True, exist_ok=True)
     (model / "model.safetensors").write_bytes(weights)
 
-    def log_model(run_id, stage, folder):
+    def log_model(run_id, node, name, folder, *, talks):
         client, _ = connect()
         if not client.search_registered_models(f"name = 'gpt-{stage}'"):
             client.create_registered_model(f"gpt-{stage}")
@@ -251,7 +253,12 @@ def test_a_version_number_of_another_store_promotes_nothing(tmp_path, work, monk
 
 def lineage(root):
     return Lineage(
-        TREE, name="default", command="python -m flows.lineage", tags={"session": process_identity()}, root=root
+        TREE,
+        PIPELINE,
+        name="default",
+        command="python -m flows.lineage",
+        tags={"session": process_identity()},
+        root=root,
     )
 
 
@@ -291,7 +298,7 @@ def test_a_verdict_on_another_model_does_not_count(tmp_path, work, monkeypatch):
     register(tmp_path, monkeypatch)
     judge(tmp_path, [])
     shutil.copy(tmp_path / "first/sft/run.json", tmp_path / "artifacts/sft/run.json")  # restored; evaluate runs next
-    point_aliases(connect()[0], tmp_path / "artifacts", "candidate", judged_again=False)
+    point_aliases(connect()[0], tmp_path / "artifacts", "candidate", PIPELINE, judged_again=False)
     assert (pointed("candidate"), pointed("champion")) == ("1", "2")
 
 
@@ -366,7 +373,7 @@ def test_a_version_tells_what_it_was_made_of(tmp_path, work, monkeypatch):
 )
 def test_a_lineage_is_named_by_what_was_asked_for(tmp_path, work, preset, overrides, name):
     work(tmp_path)
-    assert provenance.name_of(preset, overrides, TREE) == name
+    assert provenance.name_of(preset, overrides, TREE, PIPELINE) == name
 
 
 def test_equal_parameters_are_spelled_alike_whatever_their_order():

@@ -10,8 +10,10 @@ from mlflow import MlflowClient
 from components import mlflow_store
 from components.lineage import process_identity
 from components.mlflow_store import connect
+from components.pipelines import open_pipeline
 from components.tracking import StageTracker, reconcile
 from flows.parent_run import Lineage
+from tests.contracts.imports import ROOT
 
 
 @pytest.fixture
@@ -25,17 +27,20 @@ def store(tmp_path, monkeypatch):
     return tmp_path
 
 
+PIPELINE = open_pipeline(root=ROOT)
 TREE = {"seed": 1, "sft": {"max_steps": 2, "note": "x" * 9000}, "presets": {"a": {}}}
 
 
 def tracker(root, stage="sft"):
     state = root / ".lineage/state/sft-1"
     state.mkdir(parents=True, exist_ok=True)
-    return StageTracker(stage, TREE, state=state, artifacts=root / "artifacts")
+    return StageTracker(stage, PIPELINE, TREE, state=state, artifacts=root / "artifacts")
 
 
 def lineage(root, name="default"):
-    return Lineage(TREE, name=name, command="python -m flows.lineage", tags={"session": process_identity()}, root=root)
+    return Lineage(
+        TREE, PIPELINE, name=name, command="python -m flows.lineage", tags={"session": process_identity()}, root=root
+    )
 
 
 def test_a_stage_is_a_finished_child_with_parameters_data_version_and_metrics(store):

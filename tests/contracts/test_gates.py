@@ -9,10 +9,11 @@ import pytest
 
 from components.gates import verdicts
 from components.params import load
+from components.pipelines import open_pipeline
 from tests.contracts.imports import ROOT
 
-GATES = load(ROOT / "params.yaml").gates
-STAGES = tuple(vars(GATES))
+GATES = load(open_pipeline(root=ROOT), ROOT).shared["gates"]
+STAGES = tuple(GATES)
 LINEAGES, CONTROLS = (json.loads((ROOT / f"docs/results/{name}.json").read_text()) for name in ("seeds", "controls"))
 # What each control takes away: labels say nothing to those that learn from comparisons; without updates nobody learns.
 DEPRIVED = {"random labels": ("reward", "ppo", "dpo", "feedme"), "no update": STAGES}

@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,38 +12,54 @@ from dvc.stage.cache import _get_cache_hash
 from dvc_data.hashfile.meta import Meta
 
 from components import params as parameters
-from components import schema, schema_base, schema_rl
-from components.lineage import PARENTS, STAGES, flatten
-from components.stage import Kind, Pipeline, Stage, node
-from flows.render import code, declarations, deployments, render
-from pipelines.default.pipeline import PIPELINE
-from tests.contracts.imports import ROOT
+from components.lineage import flatten
+from components.pipelines import names, open_pipeline
+from components.runtime import Work
+from components.stage import Kind, Pipeline, Several, Stage, node
+from components.stages.ingest import Ingest
+from flows.render import code, deployments, render
+from tests.contracts.imports import ROOT, modules
 
+PIPELINE = open_pipeline(root=ROOT)
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINES = [open_pipeline(name, ROOT) for name in names(ROOT)]
+SHARED = {"seed", "compute", "generation", "limits", "model", "gates"}
 
 
-def test_the_graph_is_what_the_declaration_says():
-    assert (ROOT / "dvc.yaml").read_text() == render(PIPELINE, ROOT), "python -m flows.render"
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda pipeline: pipeline.name)
+def test_the_graph_is_what_the_declaration_says(pipeline):
+    tree = parameters.read_tree(ROOT / pipeline.params_file)
+    assert (ROOT / pipeline.graph_file).read_text() == render(pipeline, tree, ROOT), "python -m flows.render"
+
+
+def test_the_deployments_are_what_the_declaration_says():
     text = (ROOT / "prefect.yaml").read_text()
     assert text == deployments(PIPELINE, text), "python -m flows.render"
     assert {each.get("parameters", {}).get("until") for each in yaml.safe_load(text)["deployments"]} == {
-        None, "ingest", *STAGES,
+        None, "ingest", *PIPELINE.nodes,
     }  # fmt: skip
 
 
 def test_a_stage_depends_on_the_code_it_runs_and_on_none_that_only_watches(tmp_path):
-    files = {"stages/one.py": "from components.data import two\nimport torch", "tracking.py": "", "unused.py": "",
+    types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import components.unused"
+    one = f"from components.data import two\nimport torch\n{types}"
+    files = {"stages/one.py": one, "tracking.py": "", "unused.py": "",
              "data/two.py": "from components import tracking\ndef f():\n    import components.three", "three.py": "",
              "__init__.py": ""}  # fmt: skip
     for name, text in files.items():
         (tmp_path / "components" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "components" / name).write_text(text)
-    found = code(tmp_path / "components/stages/one.py", tmp_path)
+    found = code(Path("components/stages/one.py"), root=tmp_path)
     assert found == {"components/stages/one.py", "components/data/two.py", "components/three.py"}
 
 
-MAKER = Stage(reads={"data": Kind.RECORDS}, makes={"model": Kind.LANGUAGE_MODEL, "rows": Kind.PROMPTS}, params=())
-READER = Stage(reads={"model": Kind.LANGUAGE_MODEL}, makes={}, params=())
+def nothing(work):
+    """What the stages of these tests do."""
+
+
+MAKER = Stage(None, nothing, {"data": Kind.RECORDS}, {"model": Kind.LANGUAGE_MODEL, "rows": Kind.PROMPTS})
+READER = Stage(None, nothing, {"model": Kind.LANGUAGE_MODEL}, {})
+JUDGE = Stage(None, nothing, {"models": Several(Kind.LANGUAGE_MODEL)}, {})
 
 
 @pytest.mark.parametrize(
@@ -66,21 +84,43 @@ def test_a_stage_may_stand_in_a_pipeline_twice():
     pipeline = Pipeline(
         node("maker", data="./data"), *(node(f"reader-{n}", stage="reader", model="maker/model") for n in (1, 2))
     )
-    assert pipeline.problems({"maker": MAKER, "reader": READER}) == []
+    assert pipeline.problems({"maker": MAKER, "reader-1": READER, "reader-2": READER}) == []
     with pytest.raises(ValueError, match="same name"):
         Pipeline(node("maker", data="./data"), node("maker", data="./data"))
 
 
+@pytest.mark.parametrize(
+    ("models", "problem"),
+    [
+        (("maker/model", "second/model"), None),
+        ((), None),
+        ("maker/model", "models is fed one artifact"),
+        (("maker/model", "second/rows"), "second/rows: a language model is read, this is a prompts"),
+    ],
+)
+def test_an_input_of_several_artifacts_is_fed_any_number_of_them(models, problem):
+    makers = (node("maker", data="./data"), node("second", stage="maker", data="./data"))
+    pipeline = Pipeline(*makers, node("judge", models=models))
+    found = pipeline.problems({"maker": MAKER, "second": MAKER, "judge": JUDGE})
+    assert found == ([f"judge: {problem}"] if problem else [])
+
+
 @pytest.mark.parametrize("stage", GRAPH)
 def test_inputs_that_a_stage_asks_for_are_those_it_declares(stage):
-    """The names that stand in `stage.read("...")` in the stage's own module."""
+    """The names that stand in `work.read("...")`, in the stage's module and in those that only it runs."""
+    others = {name for other in GRAPH if other != stage for name in files_of(other)}
     asked = {
         call.args[0].value
-        for call in ast.walk(ast.parse((ROOT / f"components/stages/{stage}.py").read_text()))
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "read"
-        and call.args and isinstance(call.args[0], ast.Constant)
+        for name in files_of(stage) - others
+        for call in ast.walk(ast.parse((ROOT / name).read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        and call.func.attr in {"read", "read_all"} and call.args and isinstance(call.args[0], ast.Constant)
     }  # fmt: skip
-    assert asked and asked <= declarations(PIPELINE)[stage].reads.keys()
+    assert asked and asked <= PIPELINE.stages[stage].reads.keys()
+
+
+def files_of(stage):
+    return {dep for dep in GRAPH[stage]["deps"] if dep.startswith("components/")}
 
 
 HELP = """
@@ -109,23 +149,39 @@ def test_declared_parameters_exist(stage):
 
 
 def parameters_read(tree):
-    """(section, key) of every `params.section.key`; the key is None where the section is passed on as a whole."""
-    sections = set(schema.Params.__dataclass_fields__)
+    """(section, key) of what code reads of shared sections; the key is None where one is passed on as a whole."""
     parents = {child: found for found in ast.walk(tree) for child in ast.iter_child_nodes(found)}
     for found in ast.walk(tree):
-        if isinstance(found, ast.Attribute) and found.attr in sections and ast.unparse(found.value).endswith("params"):
+        if isinstance(found, ast.Attribute) and found.attr in SHARED:
             parent = parents.get(found)
-            yield found.attr, parent.attr if isinstance(parent, ast.Attribute) else None
+            if ast.unparse(found.value).endswith(("stage", "work")):
+                yield found.attr, parent.attr if isinstance(parent, ast.Attribute) else None
 
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_parameters_that_the_code_reads_are_declared(stage):
     declared = set(GRAPH[stage]["params"])
-    files = code(ROOT / f"components/stages/{stage}.py", ROOT) - {"components/params.py"}
-    for name in files:
-        for section, leaf in parameters_read(ast.parse((ROOT / name).read_text())):
-            whole = section in declared
-            assert whole or (leaf and f"{section}.{leaf}" in declared), f"{name} reads {section}.{leaf or '*'}"
+    found = [
+        (name, section, leaf)
+        for name in files_of(stage) - {"components/runtime.py"}
+        for section, leaf in parameters_read(ast.parse((ROOT / name).read_text()))
+    ]
+    # What several stages run may read more than one of them needs: `_Declared` refuses it when it is asked for.
+    common = {name for name in files_of(stage) if sum(name in files_of(other) for other in GRAPH) > 1}
+    for name, section, leaf in found:
+        whole = section in declared or name in common
+        assert whole or (leaf and f"{section}.{leaf}" in declared), f"{name} reads {section}.{leaf or '*'}"
+    assert {section for _, section, _ in found} >= {key.partition(".")[0] for key in declared} & SHARED
+
+
+def test_a_stage_cannot_read_of_a_shared_section_what_it_does_not_declare():
+    section, shared = parameters.of_node(parameters.read_tree(ROOT / "params.yaml"), PIPELINE, "compare")
+    work = Work("compare", PIPELINE, section, shared, Path(), Path(), Path(), None)
+    assert work.limits.max_prompt_tokens == 64 and work.compute.precision == "auto"
+    with pytest.raises(AttributeError, match=r"compare reads limits.context_length, which its stage does not declare"):
+        _ = work.limits.context_length
+    with pytest.raises(AttributeError, match=r"compute.devices"):
+        _ = work.compute.devices
 
 
 def test_artifacts_that_the_code_names_are_declared():
@@ -135,32 +191,43 @@ def test_artifacts_that_the_code_names_are_declared():
         assert f"artifacts/{stage}/run.json" in outs
 
 
-def test_stages_are_in_order_and_parents_come_first():
-    assert tuple(GRAPH) == STAGES
-    for child, parents in PARENTS.items():
-        assert all(STAGES.index(parent) < STAGES.index(child) for parent in parents)
+def test_a_models_parents_are_the_nodes_whose_models_it_is_made_from():
+    found = {name: PIPELINE.parents(name) for name in PIPELINE.models}
+    assert found == {
+        "pretrain": [], "sft": ["pretrain"], "reward": ["sft"], "ppo": ["sft", "reward"], "dpo": ["sft"],
+        "feedme": ["sft"],
+    }  # fmt: skip
+    assert PIPELINE.ancestors("reward") == ["prepare", "pretrain", "sft", "compare"]
 
 
 def test_nothing_depends_on_a_run_record():
     assert not [dep for stage in GRAPH.values() for dep in stage["deps"] if dep.endswith("run.json")]
 
 
+def sections():
+    """Every section that a parameter file may hold, by name."""
+    types = [kind for stage in PIPELINE.stages.values() for kind in (stage.section, *stage.shared.values())]
+    waiting, seen = [form for kind in (*types, Ingest) for form in parameters._forms(kind)], set()
+    while waiting:
+        kind = waiting.pop()
+        if kind not in seen:
+            seen.add(kind)
+            waiting += [form for field in fields(kind) for form in parameters._forms(field.type)]
+    return {kind.__name__: kind for kind in seen}
+
+
 def test_every_parameter_is_read_by_the_code():
     used = {
         node.attr
-        for path in (ROOT / "components").rglob("*.py")
-        if not path.name.startswith("schema")
+        for path in modules("components")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }
-    used |= {"presets", "kind", "seed_offset"}  # read by the flows; told apart by type; by seed_of, whatever the stage
-    kinds = {name: kind for module in (schema, schema_rl, schema_base) for name, kind in vars(module).items()}
-    for name, kind in kinds.items():
-        if str(getattr(kind, "__module__", "")).startswith("components.schema") and hasattr(
-            kind, "__dataclass_fields__"
-        ):
-            unread = set(kind.__dataclass_fields__) - used
-            assert not unread, f"{name} has keys that nothing reads: {unread}"
+    used |= {"kind", "seed_offset"}  # told apart by type; by the seed of whatever stage has one
+    assert {"Ppo", "Optimizer", "GoldReward", "Part", "Limits", "FolderSource"} <= sections().keys()
+    for name, kind in sections().items():
+        unread = {field.name for field in fields(kind)} - used
+        assert not unread, f"{name} has keys that nothing reads: {unread}"
 
 
 def test_no_parameter_has_a_name_that_dvcs_run_cache_does_not_see():
@@ -168,9 +235,7 @@ def test_no_parameter_has_a_name_that_dvcs_run_cache_does_not_see():
     unseen = {Meta.PARAM_SIZE, Meta.PARAM_NFILES}
     tree = {"params": {"params.yaml": {"shape": 1}}}
     assert _get_cache_hash(tree) != _get_cache_hash({"params": {"params.yaml": {"shape": 2}}})
-    kinds = {kind for module in (schema, schema_rl, schema_base) for kind in vars(module).values()
-             if hasattr(kind, "__dataclass_fields__")}  # fmt: skip
-    names = {name for kind in kinds for name in kind.__dataclass_fields__}
+    names = {field.name for kind in sections().values() for field in fields(kind)}
     assert "learning_rate" in names and not names & unseen
 
 

@@ -6,12 +6,26 @@ import sys
 import pytest
 
 from components.params import load
+from components.pipelines import names, open_pipeline
 from flows.render import imported
 from tests.contracts.imports import ROOT, modules
 
 # Folders of components, each above those before it.
-LAYERS = ("losses", "data", "models", "labeling", "rewards", "evaluation", "training", "rl", "tasks", "stages")
-STAGES = {"prepare", "pretrain", "sft", "compare", "reward", "ppo", "dpo", "feedme", "evaluate"}
+LAYERS = (
+    "sections",
+    "losses",
+    "data",
+    "models",
+    "labeling",
+    "rewards",
+    "evaluation",
+    "training",
+    "rl",
+    "tasks",
+    "stages",
+)
+PIPELINE = open_pipeline(root=ROOT)
+STAGES = {each.stage for each in PIPELINE.nodes.values()}
 
 
 def top(path):
@@ -25,6 +39,22 @@ def where(package):
 
 def test_flows_have_no_torch_and_no_pandas():
     assert not {name for name in where("torch") | where("pandas") if name.startswith(("flows/", "pipelines/"))}
+
+
+LIGHT = """
+import importlib, sys
+from pathlib import Path
+from components import params
+from components.pipelines import open_pipeline
+params.load(open_pipeline())
+for path in Path("components/stages").glob("[a-z]*.py"): importlib.import_module(f"components.stages.{path.stem}")
+print(sorted({"torch", "mlflow", "lightning", "pandas", "numpy", "tokenizers"} & sys.modules.keys()))
+"""
+
+
+def test_declarations_and_parameters_are_read_without_what_stages_run():
+    found = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert found.strip() == "[]"
 
 
 def test_components_know_neither_prefect_nor_dvc():
@@ -45,7 +75,7 @@ def test_pandas_is_imported_where_frames_are():
         "components/data/prompts.py",
         "components/evaluation/report.py",
         "components/evaluation/study.py",
-        "components/stages/prepare.py",
+        "components/data/preparation.py",
     }
 
 
@@ -76,6 +106,13 @@ def test_losses_import_nothing_above_them():
         assert all(name.startswith("components.losses") for name in imported(path) if name.startswith("components"))
 
 
+def kinds(value):
+    """Every `kind` within a section."""
+    found = {getattr(value, "kind", None)}
+    parts = getattr(value, "parts", ())
+    return found.union(*(kinds(part.source) for part in parts))
+
+
 def test_gold_function_is_hidden_from_everything_that_trains():
     users = {
         str(p.relative_to(ROOT / "components"))
@@ -83,8 +120,10 @@ def test_gold_function_is_hidden_from_everything_that_trains():
         if any(n.startswith("components.labeling.gold") for n in imported(p))
     }
     # rewards offer it to studies, on request only: what is compared is trained on the reward model.
-    assert users == {"stages/compare.py", "tasks/referees.py", "rewards/gold.py", "rewards/open.py"}
-    assert load(ROOT / "params.yaml").ppo.reward.kind == "model"
+    assert users == {"labeling/collecting.py", "tasks/referees.py", "rewards/gold.py"}
+    for name in names(ROOT):
+        sections = load(open_pipeline(name, ROOT), ROOT).sections.values()
+        assert not [each for each in sections if "gold" in kinds(getattr(each, "reward", None))]
 
 
 def test_importing_every_module_changes_nothing(tmp_path):

@@ -1,0 +1,212 @@
+"""Pipelines as files: a declaration in a folder, and where its parameters, graph, outputs and models are.
+
+The default pipeline keeps `dvc.yaml`, `params.yaml` and `artifacts/<node>/` at the root of the repository. Any other
+has them below `pipelines/<name>/` and `artifacts/<name>/`; its declaration and parameters may lie elsewhere.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from components.stage import MODELS, OUTSIDE, Kind, Node, Pipeline, Several, Stage
+
+ARTIFACTS, PIPELINES = Path("artifacts"), Path("pipelines")
+DEFAULT = "default"
+DECLARATION, PARAMS_FILE, GRAPH = "pipeline.py", "params.yaml", "dvc.yaml"
+STAGES = "components.stages"
+
+
+class PipelineError(ValueError):
+    """A pipeline cannot be opened; the message names it and what is wrong."""
+
+
+@dataclass(frozen=True)
+class OpenPipeline:
+    """A pipeline with its place and its stages; paths start at the root of the repository.
+
+    Attributes:
+        name: of its folder.
+        folder: with its declaration; absolute where it lies outside the repository.
+        nodes: by name, in the order in which they can run.
+        stages: the declaration of each node's stage, by the node's name.
+        files: the module of each node's stage, by the node's name.
+    """
+
+    name: str
+    folder: Path
+    nodes: Mapping[str, Node]
+    stages: Mapping[str, Stage]
+    files: Mapping[str, Path]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether its files are those at the root."""
+        return self.name == DEFAULT
+
+    @property
+    def params_file(self) -> Path:
+        """Its parameters."""
+        return Path(PARAMS_FILE) if self.is_default else self.folder / PARAMS_FILE
+
+    @property
+    def graph_file(self) -> Path:
+        """Its graph for DVC, always within the repository."""
+        return Path(GRAPH) if self.is_default else PIPELINES / self.name / GRAPH
+
+    @property
+    def artifacts(self) -> Path:
+        """Where its nodes write."""
+        return ARTIFACTS if self.is_default else ARTIFACTS / self.name
+
+    def address(self, node: str = "") -> str:
+        """What DVC calls a node, or the whole pipeline."""
+        file = "" if self.is_default else str(self.graph_file)
+        return ":".join(part for part in (file, node) if part) or GRAPH
+
+    def located(self, reference: str) -> Path:
+        """Where what a reference names lies."""
+        return Path(reference) if reference.startswith(OUTSIDE) else self.artifacts / reference
+
+    def inputs(self, node: str) -> dict[str, dict[str, Path]]:
+        """Where what feeds each input of a node lies, by the node that made it; files of the repository by themselves.
+
+        Of several artifacts of one node, as of one in a single input, the last counts.
+        """
+        found: dict[str, dict[str, Path]] = {name: {} for name in self.nodes[node].inputs}
+        for name, reference in self.nodes[node].references():
+            maker = reference if reference.startswith(OUTSIDE) else reference.partition("/")[0]
+            found[name][maker] = self.located(reference)
+        return found
+
+    def makers(self, node: str) -> list[str]:
+        """The nodes that a node is fed by, in the order of its inputs."""
+        references = (reference for _, reference in self.nodes[node].references())
+        return list(dict.fromkeys(r.partition("/")[0] for r in references if not r.startswith(OUTSIDE)))
+
+    def ancestors(self, node: str) -> list[str]:
+        """The nodes whose outputs a node uses, directly or not, in the pipeline's order."""
+        found: set[str] = set()
+        waiting = [node]
+        while waiting:
+            above = set(self.makers(waiting.pop())) - found
+            found |= above
+            waiting += above
+        return [name for name in self.nodes if name in found]
+
+    @property
+    def models(self) -> list[str]:
+        """The nodes that register a model."""
+        return [name for name, stage in self.stages.items() if stage.model]
+
+    def parents(self, node: str) -> list[str]:
+        """The nodes whose models a node's model is made from."""
+        if node not in self.nodes or not self.stages[node].model:
+            return []
+        read = {
+            name
+            for name, kind in self.stages[node].reads.items()
+            if (kind.kind if isinstance(kind, Several) else kind) in MODELS
+        }
+        fed = (r.partition("/")[0] for name, r in self.nodes[node].references() if name in read)
+        return [maker for maker in dict.fromkeys(fed) if maker in self.nodes and self.stages[maker].model]
+
+    @property
+    def judge(self) -> str | None:
+        """The node that opens and closes gates; None where there is none."""
+        return next((name for name, stage in self.stages.items() if "gates" in stage.shared), None)
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """The tokenizer that the pipeline trains."""
+        made = (
+            self.artifacts / node / path
+            for node, stage in self.stages.items()
+            for path, kind in stage.makes.items()
+            if kind == Kind.TOKENIZER
+        )
+        return next(made, None)
+
+    def model_name(self, node: str) -> str:
+        """Under which name MLflow has a node's models."""
+        return f"gpt-{node}" if self.is_default else f"{self.name}-{node}"
+
+    def sections(self, node: str) -> list[str]:
+        """The sections of the parameter file that make up a node's own, the general one first."""
+        each = self.nodes[node]
+        return list(dict.fromkeys((each.base, node))) if self.stages[node].section else []
+
+    def param_keys(self, node: str) -> list[str]:
+        """What a node reads of the parameter file: sections, or keys of them."""
+        return sorted([*self.sections(node), *self.stages[node].shared])
+
+
+def open_pipeline(which: str | Path = DEFAULT, root: Path = Path()) -> OpenPipeline:
+    """The pipeline of a name, or of a folder with a `pipeline.py`; its stages are imported, and torch is not.
+
+    Raises:
+        PipelineError: there is none, or its nodes do not fit together; all problems are listed.
+    """
+    folder = root / PIPELINES / which if (root / PIPELINES / which / DECLARATION).exists() else root / which
+    path = folder / DECLARATION
+    if not path.exists():
+        raise PipelineError(
+            f"no pipeline {str(which)!r}: neither {PIPELINES / which / DECLARATION} nor {Path(which) / DECLARATION} is "
+            f"there; there are {', '.join(names(root)) or 'none'}"
+        )
+    inside = folder.resolve().is_relative_to(root.resolve() / PIPELINES)
+    pipeline = _load(path).PIPELINE
+    if not isinstance(pipeline, Pipeline):
+        raise PipelineError(f"{path}: PIPELINE is no Pipeline")
+    place = PIPELINES / folder.name if inside else folder.resolve()
+    files = {name: _stage_file(each, folder, root) for name, each in pipeline.nodes.items()}
+    stages = {name: _stage(each, files[name]) for name, each in pipeline.nodes.items()}
+    if problems := pipeline.problems(stages):
+        raise PipelineError(f"{path} does not fit together:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return OpenPipeline(folder.resolve().name, place, pipeline.nodes, stages, files)
+
+
+def names(root: Path = Path()) -> list[str]:
+    """The pipelines of a repository, the default one first."""
+    found = sorted(path.parent.name for path in (root / PIPELINES).glob(f"*/{DECLARATION}"))
+    return sorted(found, key=lambda name: name != DEFAULT)
+
+
+def _load(path: Path) -> ModuleType:
+    """A module by its file, since two pipelines may call theirs alike."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise PipelineError(f"{path} is no module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _stage_file(each: Node, folder: Path, root: Path) -> Path:
+    """The module of a node's stage: one of this project's, or one beside the pipeline, whose folder then is searched.
+
+    Raises:
+        PipelineError: there is none.
+    """
+    own = Path(*STAGES.split("."), f"{each.stage}.py")
+    if (root / own).exists():
+        return own
+    beside = folder.resolve() / Path(*each.stage.split(".")).with_suffix(".py")
+    if not beside.exists():
+        raise PipelineError(f"node {each.name}: no stage {each.stage!r}: neither {own} nor {beside} is there")
+    if str(folder.resolve()) not in sys.path:
+        sys.path.append(str(folder.resolve()))
+    inside = beside.is_relative_to(root.resolve())
+    return beside.relative_to(root.resolve()) if inside else beside
+
+
+def _stage(each: Node, file: Path) -> Stage:
+    own = file.parent == Path(*STAGES.split("."))
+    module = importlib.import_module(f"{STAGES}.{each.stage}" if own else each.stage)
+    stage = getattr(module, "STAGE", None)
+    if not isinstance(stage, Stage):
+        raise PipelineError(f"node {each.name}: {file} declares no STAGE")
+    return stage

@@ -1,0 +1,64 @@
+"""What is done to a process so that it starts, works and ends faster; each with what it saved where it was measured.
+
+| what | where | seconds |
+|---|---|---|
+| no search for garbage while modules are loaded | a stage's start | 1.6 of 7.6 |
+| the same | a flow's start | a fifth of its imports |
+| an end without taking torch and mlflow apart | a stage | 1.6 |
+| an end without taking prefect, mlflow and dvc apart | a flow | 1.4 |
+| freed memory is kept | a training step on two cores, uncompiled | a fifth |
+| imports pass while Prefect's server starts (`flows.command`) | a flow's start | 2 |
+
+Measured on two cores of a virtual machine (LOG.md).
+"""
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
+
+def stop_collecting() -> None:
+    """Collect no garbage: loading large libraries makes a million objects and next to no garbage."""
+    gc.disable()
+
+
+def collect_again() -> None:
+    """Collect garbage from now on; what modules hold by now stays, and is left out."""
+    gc.freeze()
+    gc.enable()
+
+
+def leave() -> None:
+    """End this process at once and successfully; whatever was written must be closed by then."""
+    logging.shutdown()
+    _end(0)
+
+
+def leave_after_exit_handlers() -> dict[str, int]:
+    """Have this process end with the status that is under `code` in the returned dict when it ends.
+
+    All else that has been asked to run at exit is done before: Prefect's logs are sent and its server is stopped.
+    """
+    status = {"code": 1}
+    atexit.register(lambda: _end(status["code"]))  # the first to be registered is the last to be called
+    return status
+
+
+def _end(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def keep_memory() -> None:
+    """Have glibc keep what is freed: a step frees and takes large blocks again, whose pages the kernel clears anew."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        allocator = ctypes.CDLL("libc.so.6")
+        allocator.mallopt(M_MMAP_MAX, 0)
+        allocator.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
