@@ -16,7 +16,7 @@ from components.params import ParamsError, parse_value
 from flows.checks import SetupError, check
 from flows.parent_run import tracking
 from flows.plan import print_plan
-from flows.road import StageFailed
+from flows.run import StageFailed
 from flows.server import ServerError, prefect_server
 from flows.summary import print_summary
 

@@ -13,7 +13,7 @@ from prefect import flow
 
 from flows.command import trigger
 from flows.forms import Force, FromStage, Overrides, Preset, UntilStage
-from flows.road import travel
+from flows.run import run_pipeline
 
 
 @flow(name="lineage", description="Raw text to an aligned chat model; DVC decides which stages must run.")
@@ -25,7 +25,7 @@ def lineage(
     force: Force = None,
 ) -> dict[str, str]:
     """Bring stages up to date; for each, what DVC did: Completed, Restored or Cached."""
-    return travel(preset, overrides or {}, until=until, start=from_stage, force=force or [])
+    return run_pipeline(preset, overrides or {}, until=until, start=from_stage, force=force or [])
 
 
 if __name__ == "__main__":

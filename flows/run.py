@@ -30,7 +30,7 @@ class StageFailed(RuntimeError):
         self.last_lines = last_lines
 
 
-def travel(
+def run_pipeline(
     preset: str, overrides: Mapping[str, Any], *, until: str | None, start: str | None, force: Sequence[str]
 ) -> dict[str, str]:
     """Bring stages up to date in a workspace; for each, what DVC did.
