@@ -1,12 +1,9 @@
-"""What every flow of this package does: walk the graph's stages in order, and keep Prefect and MLflow informed."""
+"""What every flow of this package does: bring a pipeline's stages up to date, and keep Prefect and MLflow informed."""
 
-import importlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import networkx
 from prefect import State, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
@@ -15,25 +12,24 @@ from prefect.states import Crashed
 from components.lineage import process_identity
 from components.provenance import flow_command, name_of
 from flows.checks import check
-from flows.graph import dvc, select, stage_graph
+from flows.graph import dvc, judge, select
 from flows.parent_run import Lineage, reconcile
 from flows.results import show_results
-from flows.stage_task import ingest, reproduce
+from flows.stage_task import ingest
+from flows.walk import StageFailed, Walk, outcomes, outlook
 from flows.workspace import Workspace, refresh
 
 
-class StageFailed(RuntimeError):
-    """A stage failed. The stage's last lines are in its task's state and, for the command line, in `last_lines`."""
-
-    def __init__(self, stage: str, last_lines: str, outlook: str) -> None:
-        super().__init__(f"{stage} failed; {outlook}")
-        self.last_lines = last_lines
-
-
 def run_pipeline(
-    preset: str, overrides: Mapping[str, Any], *, until: str | None, start: str | None, force: Sequence[str]
+    preset: str,
+    overrides: Mapping[str, Any],
+    *,
+    until: str | None = None,
+    start: str | None = None,
+    force: Sequence[str] = (),
+    at_once: int = 1,
 ) -> dict[str, str]:
-    """Bring stages up to date in a workspace; for each, what DVC did.
+    """Bring stages up to date in a workspace, up to `at_once` at the same time; for each, what DVC did.
 
     Raises:
         SetupError, ParamsError, ValueError: what was asked for is impossible (`flows.checks.check`).
@@ -46,19 +42,19 @@ def run_pipeline(
     with workspace.exclusive(logger.warning):
         refresh(workspace)
         states: dict[str, State] = {}
-        _pass("ingest", workspace, states, lambda: ingest(workspace, force="ingest" in force, return_state=True))
+        _ingest(workspace, states, force="ingest" in force)
         _reconcile()  # after ingest, a process of its own: MLflow is being imported meanwhile
         if until == "ingest":
-            return _outcomes(states)
+            return outcomes(states)
         if workspace.is_variant:
             dvc(workspace, "checkout", "--allow-missing", check=False)  # what the overrides do not touch
-        graph, stale = stage_graph(workspace.root)
+        judged = judge(workspace.root)
         lineage = _lineage(workspace, preset, overrides, until)
-        stages = select(graph, until=until, start=start)
+        stages = select(judged.graph, until=until, start=start)
         with lineage:
-            _walk(workspace, graph, stages, stale, set(force), lineage, states)
-        show_results(workspace, _outcomes(states), lineage.run_id)
-        return _outcomes(states)
+            Walk(workspace, judged, lineage, states, force=force, at_once=at_once).go(stages)
+        show_results(workspace, outcomes(states), lineage.run_id)
+        return outcomes(states)
 
 
 def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], until: str | None) -> Lineage:
@@ -73,61 +69,16 @@ def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], un
     return Lineage(workspace.tree, name=name, command=command, tags=tags, root=workspace.root)
 
 
-def _walk(
-    workspace: Workspace,
-    graph: "networkx.DiGraph[str]",
-    stages: Sequence[str],
-    stale: set[str],
-    force: set[str],
-    lineage: Lineage,
-    states: dict[str, State],
-) -> None:
-    anything_ran = False
-    for stage in stages:
-        # Once a stage has run, only DVC knows whether its outputs differ from before.
-        may_run = anything_ran or stage in stale or stage in force
-        upstream = [name for name in graph.predecessors(stage) if name in states] or ["ingest"]
-        after = [states[name] for name in upstream]
-        outcome = _pass(
-            stage,
-            workspace,
-            states,
-            lambda stage=stage, may_run=may_run, after=after: reproduce(  # type: ignore[misc]
-                stage,
-                workspace,
-                lineage.start() if may_run else "",
-                stale=may_run,
-                force=stage in force,
-                return_state=True,
-                wait_for=after,  # an edge in Prefect's graph of the run
-            ),
-        )
-        anything_ran |= outcome != "Cached"
-        if outcome != "Completed":
-            lineage.link(stage, outcome.lower())
-
-
-def _pass(stage: str, workspace: Workspace, states: dict[str, State], run: Any) -> str:
-    """Run a stage's task and keep its state; what DVC did."""
+def _ingest(workspace: Workspace, states: dict[str, State], *, force: bool) -> None:
     try:
-        state: State = run()
+        state = ingest(workspace, force=force, return_state=True)
     except BaseException as error:
         if not isinstance(error, Exception):  # Ctrl-C, SIGTERM, a cancelled flow
-            error.add_note(_outlook(stage, workspace))
+            error.add_note(outlook("ingest", workspace))
         raise
     if state.is_failed() or state.is_crashed():
-        raise StageFailed(stage, state.message or "", _outlook(stage, workspace))
-    states[stage] = state
-    return _outcomes(states)[stage]
-
-
-def _outcomes(states: Mapping[str, State]) -> dict[str, str]:
-    return {stage: state.name or "" for stage, state in states.items()}
-
-
-def _outlook(stage: str, workspace: Workspace) -> str:
-    runtime = importlib.import_module("components.runtime")  # MLflow, which only failures wait for
-    return str(runtime.how_it_goes_on(stage, Path(workspace.root)))
+        raise StageFailed("ingest", state.message or "", outlook("ingest", workspace))
+    states["ingest"] = state
 
 
 def _reconcile() -> None:

@@ -127,7 +127,7 @@ def study(
     for seed in range(seeds):
         for variant, changes in chosen.variants.items():
             values = {**common, **changes, **dict.fromkeys(chosen.seeds, seed)}
-            done = run_pipeline(preset, values, until=chosen.until, start=None, force=())
+            done = run_pipeline(preset, values, until=chosen.until)
             outcomes[f"{variant}, seed {seed}"] = done[chosen.until]
             artifacts = open_workspace(Path.cwd(), preset, values).root / "artifacts"
             figures = json.loads((artifacts / chosen.until / "metrics.json").read_text())
