@@ -16,9 +16,9 @@ from components.params import ParamsError, parse_value
 from flows.checks import SetupError, check
 from flows.parent_run import tracking
 from flows.plan import print_plan
-from flows.road import StageFailed
 from flows.server import ServerError, prefect_server
 from flows.summary import print_summary
+from flows.walk import StageFailed
 
 
 def trigger(flow: Callable[..., dict[str, str]], description: str | None) -> None:
@@ -26,6 +26,7 @@ def trigger(flow: Callable[..., dict[str, str]], description: str | None) -> Non
     arguments = _parser(description).parse_args()
     options: dict[str, Any] = {"preset": arguments.preset, "overrides": dict(arguments.set)}
     options |= {"until": arguments.until, "from_stage": arguments.from_stage, "force": arguments.force}
+    options["at_once"] = arguments.at_once
     if arguments.plan:
         _plan(options)
         return
@@ -83,7 +84,7 @@ def _end_as_with_ctrl_c() -> None:
 
 
 def _note(error: BaseException | None) -> str | None:
-    """What the road noted on the exception that ended it; Prefect may have raised another one since."""
+    """What the flow noted on the exception that ended it; Prefect may have raised another one since."""
     while error is not None:
         for note in getattr(error, "__notes__", ()):
             return str(note)
@@ -110,7 +111,21 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="from_stage", metavar="STAGE", help="begin at a stage and leave those before it as they lie"
     )
+    parser.add_argument(
+        "--at-once",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="how many stages may run at the same time once what they use is there, such as reward, dpo and feedme "
+        "after compare (default 1: trainings that share cores or a GPU take longer side by side than in turn)",
+    )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of stages, such as 2")
+    return int(text)
 
 
 def assignment(text: str) -> tuple[str, Any]:

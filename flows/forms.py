@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import GetJsonSchemaHandler
+from pydantic import Field, GetJsonSchemaHandler
 
 from pipelines.default.pipeline import PIPELINE
 
@@ -40,3 +40,8 @@ Overrides = Annotated[
 Force = Annotated[list[StageName] | None, Described("Stages that run although nothing they use has changed.")]
 UntilStage = Annotated[StageName | None, Described("End with this stage: it, and what it needs that is stale.")]
 FromStage = Annotated[StageName | None, Described("Begin at this stage and leave those before it as they lie.")]
+AtOnce = Annotated[
+    int,
+    Field(ge=1),
+    Described("How many stages may run at the same time; on shared cores or one GPU, one after the other is faster."),
+]

@@ -7,7 +7,7 @@ from typing import Any
 import networkx
 import yaml
 
-from flows.graph import select, stage_graph, status
+from flows.graph import judge, select
 from flows.workspace import Workspace, refresh
 
 WIDTH = 80
@@ -24,11 +24,12 @@ def print_plan(workspace: Workspace, *, until: str | None, start: str | None, fo
         print(f"  {'ingest':10}{_ingest(workspace, force)}")
         if until == "ingest":
             return
-        graph, _ = stage_graph(workspace.root)
-        stages = select(graph, until=until, start=start)
-        why = reasons(graph, stages, status(workspace.root), force, _values(workspace))
+        judged = judge(workspace.root)
+        stages = select(judged.graph, until=until, start=start)
+        why = reasons(judged.graph, stages, judged.changed, force, _values(workspace))
         for stage in stages:
-            words = "; ".join(why[stage]) or "nothing to do"
+            nothing = "comes from the cache" if stage in judged.missing else "nothing to do"
+            words = "; ".join(why[stage]) or nothing
             print(textwrap.fill(words, WIDTH, initial_indent=f"  {stage:10}", subsequent_indent=" " * 12))
 
 
@@ -46,21 +47,19 @@ def reasons(
     force: Sequence[str],
     values: Mapping[str, tuple[Any, Any]],
 ) -> dict[str, list[str]]:
-    """For each stage, in order, why it would run; none is a stage with nothing to do.
-
-    What is missing and made by a stage with nothing to do is no reason: it comes from the cache.
+    """For each stage, in order, why it would run; none is a stage with nothing to compute.
 
     Args:
         graph: edges from a stage to those that use its outputs.
         stages: names, those that come first first.
-        changed: what `dvc status` says.
+        changed: what differs, as `dvc status` says it, for stages that DVC would run.
         force: stages that run in any case.
         values: parameters by name, before and now.
     """
     why: dict[str, list[str]] = {}
     for stage in stages:
         own = ["--force"] if stage in force else []
-        own += _changes(changed.get(stage, ()), values)
+        own += _changes(changed[stage], values) or ["what it uses or makes is another"] if stage in changed else []
         if own:
             own[0] = f"runs: {own[0]}"
         after = [name for name in graph.predecessors(stage) if why.get(name)]

@@ -61,7 +61,7 @@ def prefect_server() -> Iterator[None]:
     Raises:
         ServerError: nothing answers at PREFECT_API_URL, or no server could be started.
     """
-    # A heartbeat would cost every flow a second at its end; the next flow finds out who died (road).
+    # A heartbeat would cost every flow a second at its end; the next flow finds out who died (run).
     settings: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     given, home = PREFECT_API_URL.value(), get_current_settings().home.resolve()
     if given:

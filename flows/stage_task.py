@@ -1,4 +1,4 @@
-"""One stage as a Prefect task: DVC reproduces it, its state here says what DVC did."""
+"""One stage as a Prefect task: its state says what became of it."""
 
 import re
 import sys
@@ -12,25 +12,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
 from flows.graph import dvc, has_remote, is_changed
-from flows.processes import run_streaming
+from flows.here import LAST_LINES, bring_up_to_date
+from flows.processes import Processes, run_streaming
 from flows.workspace import Workspace
 
-LAST_LINES = 15
-# What `dvc repro` prints, and the state it stands for. The last one that matches wins.
-OUTCOMES = (
-    (re.compile(r"^Stage '.*' didn't change, skipping"), "Cached"),
-    (re.compile(r"^Stage '.*' is cached - skipping run"), "Restored"),
-    (re.compile(r"^Running stage '"), "Completed"),
-)
 PROGRESS = re.compile(r"^\[\w+\] (\d+) % \|")
 
 
-class StageReader:
-    """Reads the output of `dvc repro` for one stage: log lines, progress, outcome."""
+class Reporter:
+    """Shows a stage's lines in Prefect as they come: in the log, and as progress."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
-        self.outcome = "Cached"
         self.tail: deque[str] = deque(maxlen=LAST_LINES)
         self.logger = get_run_logger()
         self._artifact: UUID | None = None
@@ -40,9 +33,6 @@ class StageReader:
             return
         self.tail.append(line)
         self.logger.info(line)
-        for pattern, outcome in OUTCOMES:
-            if pattern.match(line):
-                self.outcome = outcome
         progress = PROGRESS.match(line)
         if progress:
             self._show(float(progress[1]))
@@ -65,22 +55,21 @@ def _done(stage: str, outcome: str, message: str) -> State:
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
-def reproduce(stage: str, workspace: Workspace, parent_run: str, *, stale: bool, force: bool) -> State:
-    """Have DVC bring one stage up to date; Completed, Restored, Cached or Failed.
+def reproduce(
+    stage: str, workspace: Workspace, parent_run: str, processes: Processes, *, may_run: bool, force: bool
+) -> State:
+    """Bring one stage up to date; Completed, Restored, Cached or Failed.
 
-    A stage that is known not to be stale is not asked about again.
+    A stage that is known to be up to date is not asked about again.
     """
-    if not stale and not force:
+    if not may_run:
         return _done(stage, "Cached", "unchanged")
-    reader = StageReader(stage)
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    command += ["--force"] if force else []
-    command += ["--pull"] if has_remote(workspace.root) else []
-    environment = workspace.environment(GPTLINEAGE_PARENT_RUN=parent_run)
-    status = run_streaming(command, cwd=workspace.root, env=environment, on_line=reader)
-    if status:
-        return Failed(message=f"exit status {status}; last lines:\n" + "\n".join(reader.tail))
-    return _done(stage, reader.outcome, f"dvc: {reader.outcome.lower()}")
+    result = bring_up_to_date(
+        stage, workspace, parent_run=parent_run, force=force, on_line=Reporter(stage), processes=processes
+    )
+    if result.outcome == "Failed":
+        return Failed(message=result.message)
+    return _done(stage, result.outcome, result.message)
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
@@ -91,12 +80,12 @@ def ingest(workspace: Workspace, *, force: bool) -> State:
     if pointer.exists() and (not data.exists() or (workspace.is_variant and is_changed(workspace.root, "data.dvc"))):
         command = "pull" if has_remote(workspace.root) else "checkout"
         dvc(workspace, command, *(["--force"] if workspace.is_variant else []), "data.dvc", check=False)
-    reader = StageReader("ingest")
+    reporter = Reporter("ingest")
     command_line = [sys.executable, "-m", "components.stages.ingest", *(["--force"] if force else [])]
-    status = run_streaming(command_line, cwd=workspace.root, env=workspace.environment(), on_line=reader)
+    status = run_streaming(command_line, cwd=workspace.root, env=workspace.environment(), on_line=reporter)
     if status:
-        return Failed(message="\n".join(reader.tail))
-    unchanged = any(line.startswith("[ingest] unchanged") for line in reader.tail)
+        return Failed(message="\n".join(reporter.tail))
+    unchanged = any(line.startswith("[ingest] unchanged") for line in reporter.tail)
     if not unchanged or not pointer.exists():
         # Into the cache, so that `dvc checkout`, `dvc push` and variants find it.
         dvc(workspace, *(("commit", "--force", "data.dvc") if pointer.exists() else ("add", "data")))

@@ -27,7 +27,7 @@ from prefect import flow
 
 from flows.command import assignment, run_flow
 from flows.parent_run import tracking
-from flows.road import travel
+from flows.run import run_pipeline
 from flows.workspace import open_workspace
 
 NO_STOPS = {"kl_per_reply": 1e9, "entropy_share": 0.0, "distinct_2_share": 0.0, "response_tokens_share": 0.0,
@@ -127,7 +127,7 @@ def study(
     for seed in range(seeds):
         for variant, changes in chosen.variants.items():
             values = {**common, **changes, **dict.fromkeys(chosen.seeds, seed)}
-            done = travel(preset, values, until=chosen.until, start=None, force=())
+            done = run_pipeline(preset, values, until=chosen.until)
             outcomes[f"{variant}, seed {seed}"] = done[chosen.until]
             artifacts = open_workspace(Path.cwd(), preset, values).root / "artifacts"
             figures = json.loads((artifacts / chosen.until / "metrics.json").read_text())

@@ -38,7 +38,7 @@ QUICK = (
 )  # fmt: skip
 PARSED = {
     "make ": "runs for minutes, makes an environment or opens servers: what make would start is parsed",
-    "python -m flows.": "runs for minutes (test_road.py and test_smoke.py do): arguments and values are parsed",
+    "python -m flows.": "runs for minutes (test_run.py and test_smoke.py do): arguments and values are parsed",
     "python -m benchmarks": "an hour: its options are those of --help",
     "python -m tests.chaos": "an hour: its options are those of --help",
 }

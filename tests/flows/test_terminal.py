@@ -75,7 +75,6 @@ def test_a_plan_says_what_runs_and_why():
     graph = networkx.DiGraph([("prepare", "pretrain"), ("pretrain", "sft"), ("sft", "ppo"), ("prepare", "sft")])
     code = [f"components/{name}.py" for name in "abcde"]
     changed = {
-        "pretrain": [{"changed outs": {"artifacts/pretrain/model": "deleted"}}],  # comes from the cache
         "sft": [{"changed deps": {"params.yaml": {"sft": "modified"}, **dict.fromkeys(code, "modified")}}],
     }
     values = {"sft.max_steps": (4, 5), "sft.optimizer.name": ("adamw", "muon"), "ppo.kl_coef": (1, 2)}
@@ -88,7 +87,9 @@ def test_a_plan_says_what_runs_and_why():
         "other code: components/a.py, components/b.py, components/c.py and 2 more",
     ]
     assert why["ppo"] == ["runs if its inputs change: sft"]
-    assert reasons(graph, ["pretrain"], {"pretrain": changed["pretrain"]}, [], {}) == {"pretrain": []}
+    assert reasons(graph, ["pretrain"], {}, [], {}) == {"pretrain": []}
+    unnamed = {"ppo": [{"changed outs": {"artifacts/ppo/model": "deleted"}}]}
+    assert reasons(graph, ["ppo"], unnamed, [], {}) == {"ppo": ["runs: what it uses or makes is another"]}
 
 
 def test_prefects_form_offers_presets_and_stages():
@@ -97,7 +98,10 @@ def test_prefects_form_offers_presets_and_stages():
     stages = [fields[name]["anyOf"][0]["enum"] for name in ("until", "from_stage")]
     assert stages == [["ingest", *STAGES]] * 2
     assert fields["overrides"]["anyOf"][0]["type"] == "object"
-    assert all(fields[name]["description"] for name in ("preset", "overrides", "until", "from_stage", "force"))
+    assert all(
+        fields[name]["description"] for name in ("preset", "overrides", "until", "from_stage", "force", "at_once")
+    )
+    assert fields["at_once"]["minimum"] == 1
 
 
 def test_addresses_of_pages_that_never_ran_are_none(tmp_path):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    repository = make_repository(tmp_path_factory.mktemp("road"))
+    repository = make_repository(tmp_path_factory.mktemp("run"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -199,6 +199,7 @@ def test_wrong_names_are_refused_with_a_sentence(repository):
         (("--set", "compute.devices=99"), "compute.devices"),
         (("--set", "ppo.stops=["), "is not YAML"),
         (("--from", "nowhere"), "no stage 'nowhere'"),
+        (("--at-once", "0"), "'0' is no number of stages"),
     ):
         assert words in repository.flow(*arguments, check=False)
 
@@ -256,8 +257,9 @@ def test_changing_a_loss_reruns_its_stage_and_what_follows(repository):
     loss.write_text(loss.read_text() + "\n# changed\n")
     stale = json.loads(repository.dvc("status", "--json"))
     assert set(stale) == {"reward", "dpo"}
-    did = outcomes(repository.flow())
-    assert did["compare"] == "Cached" and did["reward"] == "Completed"
+    did = outcomes(repository.flow("--at-once", "2"))
+    assert did["compare"] == "Cached" and did["reward"] == did["dpo"] == "Completed"
+    assert "up to date" in repository.dvc("status")
 
 
 def test_edited_data_is_refused_with_both_digests(repository):
