@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from components.data.chat import ChatTokenizer, EncodedChat
@@ -109,8 +110,8 @@ def as_rows(comparisons: Sequence[EncodedComparison], *, pad_id: int) -> Sequenc
     return pack([prompt for prompt, _ in flat], [reply for _, reply in flat], pad_id=pad_id)
 
 
-def rank_table(comparisons: Sequence[EncodedComparison]) -> Tensor:
-    """Ranks of every reply, [B, K]; 0 where a comparison has fewer than K replies."""
+def rank_table(comparisons: Sequence[EncodedComparison]) -> Int[Tensor, "B K"]:
+    """Ranks of every reply; 0 where a comparison has fewer than K replies."""
     ranks = torch.zeros(len(comparisons), max(len(c.ranks) for c in comparisons), dtype=torch.long)
     for row, comparison in enumerate(comparisons):
         ranks[row, : len(comparison.ranks)] = torch.tensor(comparison.ranks)

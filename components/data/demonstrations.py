@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, EncodedChat, Messages
@@ -17,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DemonstrationRows:
-    """Encoded pieces of conversations.
+    """N encoded pieces of conversations, padded: T is one more than the tokens of an input, for the last target.
 
-    input_ids: [N, T + 1], padded. loss_mask: True on what the assistant says, [N, T + 1].
+    loss_mask: True on what the assistant says.
     """
 
-    input_ids: Tensor
-    loss_mask: Tensor
+    input_ids: Int[Tensor, "N T"]
+    loss_mask: Bool[Tensor, "N T"]
     pad_id: int
 
     @property

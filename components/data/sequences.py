@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 
@@ -10,33 +11,33 @@ from torch import Tensor
 class SequenceBatch:
     """Rows of prompt, reply, padding.
 
-    input_ids: [B, T]. prompt_lengths: [B]. response_mask: True on reply tokens, aligned to the reply, [B, R].
-    prompt_numbers: equal where rows have the same prompt, [B]; None where few have.
+    response_mask: True on reply tokens, aligned to the reply.
+    prompt_numbers: equal where rows have the same prompt; None where few have.
     """
 
-    input_ids: Tensor
-    prompt_lengths: Tensor
-    response_mask: Tensor
-    prompt_numbers: Tensor | None = None
+    input_ids: Int[Tensor, "B T"]
+    prompt_lengths: Int[Tensor, "B"]
+    response_mask: Bool[Tensor, "B R"]
+    prompt_numbers: Int[Tensor, "B"] | None = None
 
     @property
-    def last_positions(self) -> Tensor:
-        """Position in input_ids of each row's last real token, [B]."""
+    def last_positions(self) -> Int[Tensor, "B"]:
+        """Position in input_ids of each row's last real token."""
         return self.prompt_lengths + self.response_mask.sum(dim=1) - 1
 
     @property
-    def predicting_positions(self) -> Tensor:
-        """Position in input_ids from which each reply token is predicted, [B, R]; clamped inside T where masked."""
+    def predicting_positions(self) -> Int[Tensor, "B R"]:
+        """Position in input_ids from which each reply token is predicted; clamped inside T where masked."""
         steps = torch.arange(self.response_mask.shape[1], device=self.input_ids.device)
         return (self.prompt_lengths[:, None] - 1 + steps).clamp(max=self.input_ids.shape[1] - 1)
 
     @property
-    def response_ids(self) -> Tensor:
-        """The reply tokens, [B, R]; arbitrary where masked."""
+    def response_ids(self) -> Int[Tensor, "B R"]:
+        """The reply tokens; arbitrary where masked."""
         positions = (self.predicting_positions + 1).clamp(max=self.input_ids.shape[1] - 1)
         return self.input_ids.gather(1, positions)
 
-    def rows(self, index: Tensor) -> "SequenceBatch":
+    def rows(self, index: Int[Tensor, "N"]) -> "SequenceBatch":
         """Some rows, cut to their own longest sequence and reply."""
         mask = self.response_mask[index]
         lengths = self.prompt_lengths[index]
@@ -73,13 +74,13 @@ def pack(prompts: list[list[int]], replies: list[list[int]], *, pad_id: int) -> 
     return SequenceBatch(input_ids, lengths, mask, numbers)
 
 
-def length_groups(lengths: Tensor, size: int) -> list[Tensor]:
-    """Row numbers in groups of like length, shortest first, `size` rows each, given every row's length, [B]."""
+def length_groups(lengths: Int[Tensor, "B"], size: int) -> list[Int[Tensor, "_"]]:
+    """Row numbers in groups of like length, shortest first, `size` rows each, given every row's length."""
     return list(torch.split(lengths.argsort(stable=True), size))
 
 
-def gather_positions(per_token: Tensor, positions: Tensor) -> Tensor:
-    """Values at given positions of each row: from [B, T] or [B, T, D] with positions [B, R]."""
+def gather_positions(per_token: Shaped[Tensor, "B T *D"], positions: Int[Tensor, "B R"]) -> Shaped[Tensor, "B R *D"]:
+    """Values, a number or a vector a token, at given positions of each row."""
     if per_token.ndim == 2:
         return per_token.gather(1, positions)
     return per_token.gather(1, positions[:, :, None].expand(-1, -1, per_token.shape[-1]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from components.data.records import RecordError
@@ -66,7 +67,7 @@ class TokenFile:
         self.context_length = context_length
         self.num_windows = (len(self.ids) - 1) // context_length
 
-    def windows(self, starts: Iterable[int]) -> Tensor:
-        """The windows that begin at these tokens, [B, T + 1]; consecutive ones begin T apart, `num_windows` of them."""
+    def windows(self, starts: Iterable[int]) -> Int[Tensor, "B {self.context_length}+1"]:
+        """The windows that begin at these tokens; consecutive ones begin T apart, `num_windows` of them."""
         rows = [self.ids[start : start + self.context_length + 1] for start in starts]
         return torch.from_numpy(np.stack(rows).astype(np.int64))

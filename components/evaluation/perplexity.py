@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from components.data.tokens import TokenFile
@@ -12,7 +13,7 @@ from components.losses.language_modelling import bits_per_byte
 
 @torch.no_grad()
 def token_file_loss(
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Int[Tensor, "B T"]], Float[Tensor, ""]],
     tokens: TokenFile,
     *,
     batch_size: int,
@@ -34,7 +35,7 @@ def token_file_loss(
 
 
 def token_file_bits_per_byte(
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Int[Tensor, "B T"]], Float[Tensor, ""]],
     tokens: TokenFile,
     *,
     batch_size: int,

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import LinearCrossEntropyOptions
 from torch.nn import functional as F
@@ -14,15 +15,19 @@ CHUNKED = LinearCrossEntropyOptions(batch_chunk_size=CHUNK, acc_policy="compact"
 
 
 def next_token_loss(
-    hidden: Tensor, head: Tensor, targets: Tensor, loss_mask: Tensor | None = None, count: Tensor | None = None
-) -> Tensor:
-    """Mean negative log-likelihood in nats of targets, [B, T], a scalar (GPT, equation 1).
+    hidden: Float[Tensor, "B T D"],
+    head: Float[Tensor, "V D"],
+    targets: Int[Tensor, "B T"],
+    loss_mask: Bool[Tensor, "B T"] | None = None,
+    count: Int[Tensor, ""] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood in nats of targets (GPT, equation 1).
 
     Args:
-        hidden: final states that predict them, [B, T, D].
-        head: weights of the linear map to logits, [V, D].
-        targets: [B, T].
-        loss_mask: the targets that count, [B, T]; the others never reach the head.
+        hidden: final states that predict the targets.
+        head: weights of the linear map to logits.
+        targets: ids.
+        loss_mask: the targets that count; the others never reach the head.
         count: number of targets of the whole batch, where these rows are a part of it.
     """
     if loss_mask is None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,24 +11,24 @@ from components.losses.masking import Total, alone
 
 
 class RankingLoss(NamedTuple):
-    """The loss, a scalar; how many untied pairs were ordered rightly, and how many there are."""
+    """The loss; how many untied pairs were ordered rightly, and how many there are."""
 
-    loss: Tensor
-    correct: Tensor
-    pairs: Tensor
+    loss: Float[Tensor, ""]
+    correct: Int[Tensor, ""]
+    pairs: Int[Tensor, ""]
 
 
-def ranking_loss(scores: Tensor, ranks: Tensor, *, total: Total = alone) -> RankingLoss:
+def ranking_loss(scores: Float[Tensor, "B K"], ranks: Int[Tensor, "B K"], *, total: Total = alone) -> RankingLoss:
     """-1 / pairs * sum over pairs (w better than l) of log sigmoid(score_w - score_l), averaged over prompts.
 
     InstructGPT (arXiv:2203.02155), equation 1.
 
     Args:
-        scores: one score a reply, [B, N]: all C(N, 2) pairs of a prompt are one batch element.
-        ranks: 1 is best, equal ranks tie and make no pair; 0 marks an absent reply, [B, N].
+        scores: one a reply: all C(K, 2) pairs of a prompt are one batch element.
+        ranks: 1 is best, equal ranks tie and make no pair; 0 marks an absent reply.
         total: sums over the processes that share a batch; the loss is then this process's part of the mean.
 
-    Differences: the divisor is the number of untied pairs of the prompt rather than C(N, 2); a prompt whose
+    Differences: the divisor is the number of untied pairs of the prompt rather than C(K, 2); a prompt whose
     replies all tie counts nothing.
     """
     margins, better = _pairs(scores, ranks)
@@ -37,7 +38,9 @@ def ranking_loss(scores: Tensor, ranks: Tensor, *, total: Total = alone) -> Rank
     return RankingLoss(loss, ((margins > 0) & better).sum(), better.sum())
 
 
-def pairwise_loss(scores: Tensor, ranks: Tensor, *, margin: float, total: Total = alone) -> RankingLoss:
+def pairwise_loss(
+    scores: Float[Tensor, "B K"], ranks: Int[Tensor, "B K"], *, margin: float, total: Total = alone
+) -> RankingLoss:
     """-log sigmoid(score_w - score_l - margin), averaged over all untied pairs of the batch.
 
     Bradley-Terry, each pair an example of its own; the margin is that of Llama 2 (arXiv:2307.09288, equation 2), a
@@ -48,7 +51,7 @@ def pairwise_loss(scores: Tensor, ranks: Tensor, *, margin: float, total: Total 
     return RankingLoss(loss, ((margins > 0) & better).sum(), better.sum())
 
 
-def best_of_k_loss(scores: Tensor, ranks: Tensor, *, total: Total = alone) -> RankingLoss:
+def best_of_k_loss(scores: Float[Tensor, "B K"], ranks: Int[Tensor, "B K"], *, total: Total = alone) -> RankingLoss:
     """-log softmax(scores)[best], averaged over prompts (Ziegler et al. 2019, arXiv:1909.08593, equation 1).
 
     Arguments as in `ranking_loss`. Differences: replies that tie for best share the target equally; a prompt whose
@@ -64,11 +67,13 @@ def best_of_k_loss(scores: Tensor, ranks: Tensor, *, total: Total = alone) -> Ra
     return RankingLoss(loss, ((margins > 0) & better).sum(), better.sum())
 
 
-def implicit_rewards(logprobs: Tensor, reference_logprobs: Tensor, *, beta: float) -> Tensor:
-    """DPO's reward of each reply, [B]: beta * (log pi(y|x) - log pi_ref(y|x)) (arXiv:2305.18290, equation 5).
+def implicit_rewards(
+    logprobs: Float[Tensor, "*replies"], reference_logprobs: Float[Tensor, "*replies"], *, beta: float
+) -> Float[Tensor, "*replies"]:
+    """DPO's reward of each reply: beta * (log pi(y|x) - log pi_ref(y|x)) (arXiv:2305.18290, equation 5).
 
-    `ranking_loss` on these is equation 7, averaged over all pairs of a prompt. Both arguments are [B], summed over
-    the reply's tokens.
+    `ranking_loss` on these is equation 7, averaged over all pairs of a prompt. Both arguments are summed over the
+    reply's tokens.
     """
     return beta * (logprobs - reference_logprobs)
 

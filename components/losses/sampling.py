@@ -7,6 +7,7 @@ PPO would be wrong from the first update and nothing would say so.
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,8 +38,8 @@ class Sampling:
         return not self.greedy and (self.top_k > 0 or self.top_p < 1)
 
 
-def candidates(logits: Tensor, sampling: Sampling) -> Tensor | None:
-    """True for the tokens that may be drawn, [..., V], given logits, [..., V]; None where all may.
+def candidates(logits: Float[Tensor, "*places V"], sampling: Sampling) -> Bool[Tensor, "*places V"] | None:
+    """True for the tokens that may be drawn; None where all may.
 
     Nucleus sampling (arXiv:1904.09751): the fewest tokens, best first, whose mass reaches top_p; after top-k.
     """
@@ -56,28 +57,35 @@ def candidates(logits: Tensor, sampling: Sampling) -> Tensor | None:
     return kept
 
 
-def scaled_logits(logits: Tensor, sampling: Sampling, kept: Tensor | None) -> Tensor:
-    """Logits, [..., V], in fp32 divided by the temperature unless it is 0, -inf outside of `kept` (of `candidates`)."""
+def scaled_logits(
+    logits: Float[Tensor, "*places V"], sampling: Sampling, kept: Bool[Tensor, "*places V"] | None
+) -> Float[Tensor, "*places V"]:
+    """Logits in fp32 divided by the temperature unless it is 0, -inf outside of `kept` (of `candidates`)."""
     logits = logits.float()
     if sampling.temperature != 1 and not sampling.greedy:
         logits = logits / sampling.temperature
     return logits if kept is None else logits.masked_fill(~kept, float("-inf"))
 
 
-def token_logprobs(logits: Tensor, targets: Tensor, sampling: Sampling, kept: Tensor | None = None) -> Tensor:
-    """Log-probability that the sampler draws each target, [B, T], from logits, [B, T, V].
+def token_logprobs(
+    logits: Float[Tensor, "B R V"],
+    targets: Int[Tensor, "B R"],
+    sampling: Sampling,
+    kept: Bool[Tensor, "B R V"] | None = None,
+) -> Float[Tensor, "B R"]:
+    """Log-probability that the sampler draws each target.
 
     Args:
         logits: of the model that is asked.
-        targets: ids that were drawn, [B, T].
+        targets: ids that were drawn.
         sampling: the sampler's settings.
-        kept: what the sampler could draw at each place, [B, T, V]; None for everything. A policy that is being
+        kept: what the sampler could draw at each place; None for everything. A policy that is being
             updated, and the reference, are asked over the same tokens that the sampling policy could draw.
     """
     losses = F.cross_entropy(scaled_logits(logits, sampling, kept).flatten(0, 1), targets.flatten(), reduction="none")
     return -losses.view_as(targets)
 
 
-def token_entropy(logprobs: Tensor) -> Tensor:
-    """Entropy in nats, [...], of distributions given as log-probabilities, [..., V]; -inf is never drawn."""
+def token_entropy(logprobs: Float[Tensor, "*places V"]) -> Float[Tensor, "*places"]:
+    """Entropy in nats of distributions given as log-probabilities; -inf is never drawn."""
     return -(logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)).sum(dim=-1)

@@ -9,6 +9,7 @@ import math
 from typing import TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,11 +31,13 @@ class LoraLinear(nn.Linear):
         self.down = nn.Parameter(torch.randn(rank, self.in_features) / math.sqrt(self.in_features))
         self.up = nn.Parameter(torch.zeros(self.out_features, rank))  # so that training starts at the frozen map
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(
+        self, input: Float[Tensor, "*places {self.in_features}"]
+    ) -> Float[Tensor, "*places {self.out_features}"]:
         added = F.linear(F.linear(input, self.down), self.up)
         return super().forward(input) + self.alpha / self.rank * added
 
-    def merged_weight(self) -> Tensor:
+    def merged_weight(self) -> Float[Tensor, "{self.out_features} {self.in_features}"]:
         """The weight of the plain linear map that computes the same."""
         return self.weight + self.alpha / self.rank * self.up @ self.down
 
@@ -85,7 +88,7 @@ def merged(model: GPT | ScalarGPT) -> GPT | ScalarGPT:
     return plain
 
 
-def adapter_tensors(model: ScalarGPT) -> dict[str, Tensor]:
+def adapter_tensors(model: ScalarGPT) -> dict[str, Float[Tensor, "..."]]:
     """What a model has beyond its trunk: adapters and the scalar head."""
     state = model.state_dict()
     return {name: t for name, t in state.items() if name.endswith((".down", ".up")) or name.startswith("head.")}
@@ -97,7 +100,7 @@ def adapter_shape(model: ScalarGPT) -> Lora:
     return Lora(kind="lora", rank=module.rank, alpha=module.alpha)
 
 
-def on_trunk(trunk: GPT, tensors: dict[str, Tensor], shape: Lora) -> ScalarGPT:
+def on_trunk(trunk: GPT, tensors: dict[str, Float[Tensor, "..."]], shape: Lora) -> ScalarGPT:
     """A model made of a trunk, whose tensors it shares, and of what `adapter_tensors` gave; frozen.
 
     Raises:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,18 +20,18 @@ BLOCK = 64  # ids
 
 @dataclass(frozen=True)
 class Replies:
-    """Sampled ids, [B, R], padded after the end marker; and which of them were sampled, [B, R].
+    """Sampled ids, padded after the end marker; and which of them were sampled.
 
-    `ended`, [B], tells the rows that stopped by themselves; the end marker is then their last sampled token.
+    `ended` tells the rows that stopped by themselves; the end marker is then their last sampled token.
     """
 
-    response_ids: Tensor
-    response_mask: Tensor
-    ended: Tensor
+    response_ids: Int[Tensor, "B R"]
+    response_mask: Bool[Tensor, "B R"]
+    ended: Bool[Tensor, "B"]
 
 
-def uniforms(rows: int, steps: int, *, seed: tuple[int, ...]) -> Tensor:
-    """A number in [0, 1) for every row and step, [rows, steps], a function of the seed alone.
+def uniforms(rows: int, steps: int, *, seed: tuple[int, ...]) -> Float[Tensor, "{rows} {steps}"]:
+    """A number in [0, 1) for every row and step, a function of the seed alone.
 
     Drawn for the whole batch before sampling starts, so that a reply does not depend on the other rows, on the
     process that samples it, nor on the device.
@@ -39,8 +40,8 @@ def uniforms(rows: int, steps: int, *, seed: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(numbers)
 
 
-def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """One id a row, [B], from softmax(logits), [B, V], by inverting the cumulative distribution at uniform, [B].
+def draw(logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
+    """One id a row from softmax(logits), by inverting the cumulative distribution at uniform.
 
     torch.multinomial would draw V numbers a row, which was 40 % of sampling time on a CPU, and a sum over the whole
     vocabulary cannot use its vector units: the id's block of `BLOCK` ids is found first, then the id in it.
@@ -68,7 +69,7 @@ def _invert(mass: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 class Decoder:
     """Replies in the making: one new token a step for every row.
 
-    `uniform`, [B, R], decides each draw and how many steps there are at most (see `uniforms`), so that what a row says
+    `uniform` decides each draw and how many steps there are at most (see `uniforms`), so that what a row says
     does not depend on the rows beside it.
 
     Raises:
@@ -76,7 +77,9 @@ class Decoder:
     """
 
     @torch.inference_mode()
-    def __init__(self, model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Tensor) -> None:
+    def __init__(
+        self, model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Float[Tensor, "B R"]
+    ) -> None:
         self.model, self.sampling = model, sampling
         device, config = model.token_embedding.weight.device, model.config
         self.uniform = uniform.to(device)
@@ -101,8 +104,8 @@ class Decoder:
         self.drawn: Tensor | None = None  # by the step before; the model has not seen it yet
 
     @torch.inference_mode()
-    def step(self) -> Tensor:
-        """One sampled id a row, [B]."""
+    def step(self) -> Int[Tensor, "B"]:
+        """One sampled id a row."""
         if self.drawn is not None:
             self.last_hidden = self.model(self.drawn[:, None], self.cache)[:, 0]
         logits = self.model.logits(self.last_hidden)
@@ -114,15 +117,17 @@ class Decoder:
         self.steps += 1
         return self.drawn
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Int[Tensor, "N"] | Bool[Tensor, "B"]) -> None:
         """Go on with some rows alone."""
         assert self.drawn is not None
         self.uniform, self.drawn = self.uniform[rows], self.drawn[rows]
         self.cache.keep(rows)
 
 
-def sample_steps(model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Tensor) -> Iterator[Tensor]:
-    """Yield one sampled id for each prompt, [B], R times; the caller decides when a row is done. As in `Decoder`."""
+def sample_steps(
+    model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Float[Tensor, "B R"]
+) -> Iterator[Int[Tensor, "B"]]:
+    """Yield one sampled id for each prompt, R times; the caller decides when a row is done. As in `Decoder`."""
     decoder = Decoder(model, prompts, sampling=sampling, uniform=uniform)
     for _ in range(uniform.shape[1]):
         yield decoder.step()
@@ -133,13 +138,13 @@ def sample_replies(
     prompts: list[list[int]],
     *,
     sampling: Sampling,
-    uniform: Tensor,
+    uniform: Float[Tensor, "B R"],
     end_id: int,
     pad_id: int,
 ) -> Replies:
     """Sample a reply to each prompt until its end marker or R tokens; rows that have ended cost nothing for long.
 
-    `uniform` is [B, R], as in `Decoder`.
+    `uniform` as in `Decoder`.
     """
     decoder = Decoder(model, prompts, sampling=sampling, uniform=uniform)
     response_ids = torch.full(uniform.shape, pad_id, device=decoder.uniform.device)

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from components.models.sizes import GPTConfig
@@ -31,12 +32,12 @@ class ScalarGPT(nn.Module):
         model.head = new_head(body.config.width)
         return model
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """A number for each token, [B, T]."""
+    def forward(self, input_ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        """A number for each token."""
         return self.read(self.body(input_ids))
 
-    def read(self, hidden: Tensor) -> Tensor:
-        """A number for each hidden state of the body, [..., D] to [...]."""
+    def read(self, hidden: Float[Tensor, "*places D"]) -> Float[Tensor, "*places"]:
+        """A number for each hidden state of the body."""
         with torch.autocast(hidden.device.type, enabled=False):  # bf16 has 3 digits: too few to tell replies apart
             return self.head(hidden.to(self.head.weight.dtype)).squeeze(-1)
 

@@ -8,6 +8,7 @@ whatever the grouping.
 from collections.abc import Callable, Iterator
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from components.data.sequences import SequenceBatch, gather_positions, length_groups
@@ -20,7 +21,7 @@ GROUP_ROWS = {"cpu": 16}  # elsewhere starting a kernel costs more than the padd
 GROUP_ROWS_ELSEWHERE = 128
 
 
-def groups_of(batch: SequenceBatch) -> list[Tensor]:
+def groups_of(batch: SequenceBatch) -> list[Int[Tensor, "_"]]:
     """Row numbers of a batch in groups of like length, shortest first."""
     return _grouped(batch.prompt_lengths + batch.response_mask.sum(dim=1))
 
@@ -29,8 +30,8 @@ def _grouped(lengths: Tensor) -> list[Tensor]:
     return length_groups(lengths, GROUP_ROWS.get(lengths.device.type, GROUP_ROWS_ELSEWHERE))
 
 
-def reply_states(body: GPT, batch: SequenceBatch) -> Tensor:
-    """Hidden states at the prompt's last token and at each reply token, [B, R + 1, D]; arbitrary where masked.
+def reply_states(body: GPT, batch: SequenceBatch) -> Float[Tensor, "B {batch.response_mask.shape[1]}+1 D"]:
+    """Hidden states at the prompt's last token and at each reply token; arbitrary where masked.
 
     The first R predict the reply's tokens.
     """
@@ -39,7 +40,9 @@ def reply_states(body: GPT, batch: SequenceBatch) -> Tensor:
     return gather_positions(body(batch.input_ids), positions)
 
 
-def grouped_states(body: GPT, batch: SequenceBatch) -> Iterator[tuple[Tensor, SequenceBatch, Tensor]]:
+def grouped_states(
+    body: GPT, batch: SequenceBatch
+) -> Iterator[tuple[Int[Tensor, "N"], SequenceBatch, Float[Tensor, "N _ D"]]]:
     """Row numbers, rows and `reply_states` of every group of a batch; repeated prompts go through the model once."""
     if batch.prompt_numbers is None:
         for rows in groups_of(batch):
@@ -60,8 +63,12 @@ def grouped_states(body: GPT, batch: SequenceBatch) -> Iterator[tuple[Tensor, Se
         yield rows, group, torch.cat([last[rows, None], replies], dim=1)
 
 
-def by_groups(body: GPT, batch: SequenceBatch, evaluate: Callable[[SequenceBatch, Tensor, Tensor], Tensor]) -> Tensor:
-    """Values of each row, [B] or [B, R], from a function of a group's rows, their numbers and their states.
+def by_groups(
+    body: GPT,
+    batch: SequenceBatch,
+    evaluate: Callable[[SequenceBatch, Int[Tensor, "N"], Float[Tensor, "N _ D"]], Float[Tensor, "N *_"]],
+) -> Float[Tensor, "B *R"]:
+    """Values of each row, or of its reply tokens, from a function of a group's rows, their numbers and their states.
 
     0 where a row ends.
     """
@@ -74,15 +81,17 @@ def by_groups(body: GPT, batch: SequenceBatch, evaluate: Callable[[SequenceBatch
     return torch.cat(parts)[torch.cat(numbers).argsort()]
 
 
-def response_logits(model: GPT, batch: SequenceBatch) -> Tensor:
-    """Logits that predict each reply token, [B, R, V]; prompt positions never reach the head."""
+def response_logits(model: GPT, batch: SequenceBatch) -> Float[Tensor, "B R V"]:
+    """Logits that predict each reply token; prompt positions never reach the head."""
     return model.logits(reply_states(model, batch)[:, :-1])
 
 
-def response_logprobs(model: GPT, batch: SequenceBatch, sampling: Sampling, kept: Tensor | None = None) -> Tensor:
-    """Log-probability that the sampler draws each reply token, [B, R]; 0 where masked.
+def response_logprobs(
+    model: GPT, batch: SequenceBatch, sampling: Sampling, kept: Bool[Tensor, "B R V"] | None = None
+) -> Float[Tensor, "B R"]:
+    """Log-probability that the sampler draws each reply token; 0 where masked.
 
-    `kept`, [B, R, V], is what the policy that sampled the replies could draw (`candidates`).
+    `kept` is what the policy that sampled the replies could draw (`candidates`).
     """
 
     def evaluate(group: SequenceBatch, rows: Tensor, states: Tensor) -> Tensor:
@@ -93,8 +102,8 @@ def response_logprobs(model: GPT, batch: SequenceBatch, sampling: Sampling, kept
     return by_groups(model, batch, evaluate)
 
 
-def response_values(model: ScalarGPT, batch: SequenceBatch) -> Tensor:
-    """Predicted return before each reply token is chosen, [B, R]; 0 where masked."""
+def response_values(model: ScalarGPT, batch: SequenceBatch) -> Float[Tensor, "B R"]:
+    """Predicted return before each reply token is chosen; 0 where masked."""
 
     def evaluate(group: SequenceBatch, _: Tensor, states: Tensor) -> Tensor:
         return model.read(states[:, :-1]).float().masked_fill(~group.response_mask, 0.0)
@@ -102,8 +111,8 @@ def response_values(model: ScalarGPT, batch: SequenceBatch) -> Tensor:
     return by_groups(model.body, batch, evaluate)
 
 
-def sequence_scores(model: ScalarGPT, batch: SequenceBatch) -> Tensor:
-    """The reward of each row, [B], read at its last real token."""
+def sequence_scores(model: ScalarGPT, batch: SequenceBatch) -> Float[Tensor, "B"]:
+    """The reward of each row, read at its last real token."""
 
     def evaluate(group: SequenceBatch, _: Tensor, states: Tensor) -> Tensor:
         last = group.response_mask.sum(dim=1)

@@ -8,6 +8,7 @@ padding mask, and sampler and trainer see the very same computation.
 import math
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,15 +20,15 @@ from components.models.sizes import GPTConfig
 FUSED_FROM = 512
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
-    """Softmax attention, [B, H, T, K], of T queries over S keys.
+def attend(
+    queries: Float[Tensor, "B H T E"],
+    keys: Float[Tensor, "B H S E"],
+    values: Float[Tensor, "B H S E"],
+    visible: Bool[Tensor, "#B #H #T #S"] | None,
+) -> Float[Tensor, "B H T E"]:
+    """Softmax attention of T queries over S keys.
 
-    Args:
-        queries: [B, H, T, K].
-        keys: [B, H, S, K].
-        values: [B, H, S, K].
-        visible: True where a query may look, broadcastable to [B, H, T, S]; None is causal, with T = S, and everywhere
-            for a single query.
+    `visible` is True where a query may look; None is causal, with T = S, and everywhere for a single query.
     """
     causal = visible is None and queries.shape[-2] > 1
     if queries.device.type != "cpu" or queries.dtype == torch.float32 or keys.shape[-2] >= FUSED_FROM:
@@ -50,10 +51,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.projection = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, memory: LayerMemory | None = None) -> Tensor:
-        """Attend within x, [B, T, D]; with a memory, also to what it holds for each row."""
+    def forward(self, x: Float[Tensor, "B T D"], memory: LayerMemory | None = None) -> Float[Tensor, "B T D"]:
+        """Attend within x; with a memory, also to what it holds for each row."""
         parts = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, -1)
-        queries, keys, values = (part.transpose(1, 2) for part in parts.unbind(2))  # [B, H, T, K]
+        queries, keys, values = (part.transpose(1, 2) for part in parts.unbind(2))  # [B, H, T, E]
         visible = None
         if memory is not None:
             keys, values, visible = memory.extend(keys, values)
@@ -75,7 +76,7 @@ class Block(nn.Module):
             nn.Linear(4 * config.width, config.width),
         )
 
-    def forward(self, x: Tensor, memory: LayerMemory | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B T D"], memory: LayerMemory | None = None) -> Float[Tensor, "B T D"]:
         x = x + self.attention(self.attention_norm(x), memory)
         return x + self.mlp(self.mlp_norm(x))
 
@@ -103,8 +104,8 @@ class GPT(nn.Module):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
-    def forward(self, input_ids: Tensor, memory: Memory | None = None) -> Tensor:
-        """Final hidden states, [B, T, D], of input_ids, [B, T].
+    def forward(self, input_ids: Int[Tensor, "B T"], memory: Memory | None = None) -> Float[Tensor, "B T D"]:
+        """Final hidden states of tokens.
 
         With a memory, they continue what it holds, at the positions that it gives.
 
@@ -123,12 +124,12 @@ class GPT(nn.Module):
         return self.final_norm(x)
 
     @property
-    def head(self) -> Tensor:
-        """Weights of the head, [V, D]: those of the token embedding."""
+    def head(self) -> Float[Tensor, "V D"]:
+        """Weights of the head: those of the token embedding."""
         return self.token_embedding.weight
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits, [..., V], of hidden states, [..., D]."""
+    def logits(self, hidden: Float[Tensor, "*places D"]) -> Float[Tensor, "*places V"]:
+        """Next-token logits of hidden states."""
         return F.linear(hidden, self.head)
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from components.data.sequences import SequenceBatch, pack
@@ -31,35 +32,35 @@ PER_TOKEN = ("old_logprobs", "reference_logprobs", "exact_kl", "entropy")
 
 @dataclass(frozen=True)
 class Rollout:
-    """Sampled replies and all that the update needs of them; tensors are [B, R] and detached unless said otherwise.
+    """Sampled replies and all that the update needs of them; tensors are detached.
 
-    batch: the sequences. kept: what the sampler could draw, [B, R, V], or None for everything. old_logprobs,
+    batch: the sequences. kept: what the sampler could draw, or None for everything. old_logprobs,
     reference_logprobs: of the sampled tokens. exact_kl, entropy: of the distributions they were drawn from.
-    old_values: the value network's predictions, 0 without one. raw_scores: as the reward source gave them, [B].
-    scores: after the rule for unended replies, [B]. ended: [B].
+    old_values: the value network's predictions, 0 without one. raw_scores: as the reward source gave them.
+    scores: after the rule for unended replies.
     """
 
     batch: SequenceBatch
-    kept: Tensor | None
-    old_logprobs: Tensor
-    reference_logprobs: Tensor
-    exact_kl: Tensor
-    entropy: Tensor
-    old_values: Tensor
-    raw_scores: Tensor
-    scores: Tensor
-    ended: Tensor
+    kept: Bool[Tensor, "B R V"] | None
+    old_logprobs: Float[Tensor, "B R"]
+    reference_logprobs: Float[Tensor, "B R"]
+    exact_kl: Float[Tensor, "B R"]
+    entropy: Float[Tensor, "B R"]
+    old_values: Float[Tensor, "B R"]
+    raw_scores: Float[Tensor, "B"]
+    scores: Float[Tensor, "B"]
+    ended: Bool[Tensor, "B"]
 
 
 @dataclass(frozen=True)
 class Experience:
-    """What one update reads of some rows of a rollout: the rollout itself, and what its tokens were worth, [B, R]."""
+    """What one update reads of some rows of a rollout: the rollout itself, and what its tokens were worth."""
 
     rollout: Rollout
-    advantages: Tensor
-    returns: Tensor
+    advantages: Float[Tensor, "B R"]
+    returns: Float[Tensor, "B R"]
 
-    def rows(self, index: Tensor) -> "Experience":
+    def rows(self, index: Int[Tensor, "N"]) -> "Experience":
         """Some rows, cut to their own longest reply."""
         batch = self.rollout.batch.rows(index)
         width = batch.response_mask.shape[1]
@@ -82,7 +83,7 @@ class Experience:
 def examine(
     prompts: Sequence[Sequence[int]],
     replies: Replies,
-    raw_scores: Tensor,
+    raw_scores: Float[Tensor, "B"],
     *,
     policy: GPT,
     reference: GPT,
@@ -170,8 +171,8 @@ def appraise(rollout: Rollout, params: "Ppo", *, kl_coef: float, total: Total = 
     return Experience(rollout, advantages[:, None] * mask, returns[:, None] * mask)
 
 
-def penalised_kl(rollout: Rollout, estimator: str) -> Tensor:
-    """The KL of each sampled token as the penalty counts it, [B, R], 0 where masked."""
+def penalised_kl(rollout: Rollout, estimator: str) -> Float[Tensor, "B R"]:
+    """The KL of each sampled token as the penalty counts it, 0 where masked."""
     if estimator == "exact":
         return rollout.exact_kl
     function = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}[estimator]
@@ -213,8 +214,8 @@ def rollout_figures(experience: Experience, total: Total = alone) -> dict[str, f
     return {f"rollout/{name}": float(value) for name, value in figures.items()}
 
 
-def distinct_bigrams(batch: SequenceBatch) -> Tensor:
-    """For each row the share of this batch's token pairs in it that no row before it has said, [B]; 1 for short ones.
+def distinct_bigrams(batch: SequenceBatch) -> Float[Tensor, "B"]:
+    """For each row the share of this batch's token pairs in it that no row before it has said; 1 for short ones.
 
     Its mean falls to nearly 0 when all replies become the same, or one reply repeats itself.
     """

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from components.losses.ppo import clipped_policy_loss
@@ -28,13 +29,17 @@ class TrainingStopped(StageStopped):
 
 
 def preflight(
-    rollout: Rollout, logprobs_again: Tensor, *, clip_ratio: float, demonstrations: Mapping[str, float]
+    rollout: Rollout,
+    logprobs_again: Float[Tensor, "B R"],
+    *,
+    clip_ratio: float,
+    demonstrations: Mapping[str, float],
 ) -> None:
     """Check a rollout of the untouched policy, made in fp32.
 
     Args:
         rollout: its policy has the reference's weights.
-        logprobs_again: of the same tokens by the path that the update takes, [B, R].
+        logprobs_again: of the same tokens by the path that the update takes.
         clip_ratio: of the policy loss.
         demonstrations: mean and std of the reward model's scores of demonstrations; empty without a reward model.
 

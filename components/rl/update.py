@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from components.data.order import epoch_windows
@@ -30,7 +31,7 @@ class PolicyUpdate:
         self.policy_optimizers = optimizers[: module.policy_optimizers]
         self.value_optimizers = optimizers[module.policy_optimizers :]
 
-    def __call__(self, experience: Experience, rows: Tensor, number: int) -> dict[str, float]:
+    def __call__(self, experience: Experience, rows: Int[Tensor, "N"], number: int) -> dict[str, float]:
         """Update on some rows; `number` counts the updates of the iteration. Returns figures of this update."""
         parts = self._parts(experience, rows)
         tokens = experience.rollout.batch.response_mask[rows].sum()

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,8 +17,8 @@ STEPS = 5
 EPSILON = 1e-7
 
 
-def orthogonalize(matrices: Tensor) -> Tensor:
-    """Nearly the orthogonal factor of each of N matrices, [N, M, K], by five Newton-Schulz steps.
+def orthogonalize(matrices: Float[Tensor, "N rows columns"]) -> Float[Tensor, "N rows columns"]:
+    """Nearly the orthogonal factor of each of N matrices, by five Newton-Schulz steps.
 
     The quintic's coefficients send singular values into about [0.7, 1.2] rather than to 1, which is as good and faster.
 
@@ -51,7 +52,7 @@ class Muon(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Iterable[Float[nn.Parameter, "_ _"]],
         *,
         lr: float,
         momentum: float = 0.95,

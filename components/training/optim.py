@@ -2,8 +2,8 @@
 
 import math
 
-import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
@@ -64,6 +64,6 @@ def set_learning_rates(optimizers: list[TorchOptimizer], factor: float) -> None:
             group["lr"] = group["initial_lr"] * factor
 
 
-def clip_gradients(model: nn.Module, limit: float) -> torch.Tensor:
-    """Scale the gradients so that their global norm is at most `limit`; the norm before, a scalar."""
+def clip_gradients(model: nn.Module, limit: float) -> Float[Tensor, ""]:
+    """Scale the gradients so that their global norm is at most `limit`; the norm before."""
     return nn.utils.clip_grad_norm_(model.parameters(), limit)
