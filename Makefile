@@ -35,8 +35,8 @@ $(BENCH): $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt ".[bench]"
 	@touch $@
 
-run: $(READY) ## The whole road, from raw text to an aligned chat model (ARGS='--preset smoke' for a short one)
-	$(BIN)/python -m flows.lineage $(ARGS)
+run: $(READY) ## The whole road, from raw text to an aligned chat model (ARGS='--preset smoke', PIPELINE=name)
+	$(BIN)/python -m flows.lineage $(if $(PIPELINE),--pipeline $(PIPELINE)) $(ARGS)
 
 test: $(DEVELOP) ## Lint, types and tests
 	$(BIN)/ruff check .

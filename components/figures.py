@@ -1,44 +1,62 @@
-"""Which figures evaluate puts into its metrics.json: what a gate may ask for. A figure that is new is added here.
+"""Which figures a pipeline's evaluations make: what its gates may ask for, and what its lineages are known by.
 
-No stage's output depends on this list: it only refuses a gate on what will never exist.
+Both follow from the tasks of its evaluating nodes and from what those are fed. No stage's output depends on this.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-ALIGNED = ("ppo", "dpo", "feedme")
-REFEREES = ("gold", "judge", "typicality")
-OF_EVERY_MODEL = (
-    *(f"{name}_score" for name in (*REFEREES, "reward")),
-    "response_tokens", "ended_share", "distinct_2", "text_loss", "bits_per_byte",
-)  # fmt: skip
-OF_ALIGNED = (
-    *(f"{name}_win_rate{bound}" for name in REFEREES for bound in ("", "_low", "_high")),
-    "kl", "pretrain_loss_increase",
-)  # fmt: skip
-OF_SFT = ("validation_loss", "validation_loss_ratio", "trained_fraction")
-OF_REWARD = (
-    "pair_accuracy", "pair_accuracy_low", "pair_accuracy_high", "pairs", "conversations", "calibration_error",
-    "pair_accuracy_by_rank_gap.*", "pair_accuracy_by_length.*", "label_ceiling", "share_of_ceiling",
-)  # fmt: skip
-OF_BEST_OF_N = ("[1-9].kl", *(f"[1-9].{name}_score" for name in (*REFEREES, "reward")))
-
-# By dotted path; * and [1-9] as in file names.
-FIGURES = (
-    "seed",
-    "prompts",
-    *(f"{model}.{name}" for model in ("pretrain", "sft", *ALIGNED) for name in OF_EVERY_MODEL),
-    *(f"{model}.{name}" for model in ALIGNED for name in OF_ALIGNED),
-    *(f"sft.{name}" for name in OF_SFT),
-    *(f"reward.{name}" for name in OF_REWARD),
-    *(f"best_of_n.{name}" for name in OF_BEST_OF_N),
-)
+if TYPE_CHECKING:
+    from components.pipelines import OpenPipeline
+    from components.tasks.task import Task
 
 
-def is_figure(name: str) -> bool:
-    """Whether evaluate may produce a figure of this dotted path."""
-    return any(fnmatchcase(name, pattern) for pattern in FIGURES)
+class Headline(NamedTuple):
+    """A figure of an evaluation's metrics.json by its dotted path, and what it is in words."""
+
+    figure: str
+    words: str
+
+    @property
+    def metric(self) -> str:
+        """Its name in MLflow."""
+        return self.figure.replace(".", "/")
 
 
-def like(name: str) -> list[str]:
-    """The figures of the same model, or else of every model, for the sentence that refuses a name."""
-    return [figure for figure in FIGURES if figure.split(".")[0] == name.split(".")[0]] or list(FIGURES)
+def headlines(tasks: Sequence["Task"], fed: Mapping[str, Sequence[str]]) -> list[Headline]:
+    """What a lineage is known by, subject by subject in the order in which they first occur."""
+    found = [line for task in tasks for line in task.known_by(fed)]
+    order = [*fed.get("models", ()), *(subject for subject, _, _ in found)]
+    found.sort(key=lambda line: order.index(line[0]))
+    return [Headline(f"{subject}.{leaf}", f"{subject}, {words}") for subject, leaf, words in found]
+
+
+def patterns(tasks: Sequence["Task"], fed: Mapping[str, Sequence[str]]) -> list[str]:
+    """The figures that tasks may make, by dotted path; * and [1-9] as in names of files."""
+    return [f"{subject}.{leaf}" for task in tasks for subject in task.subjects(fed) for leaf in task.leaves]
+
+
+def of_pipeline(pipeline: "OpenPipeline", sections: Mapping[str, Any]) -> list[Headline]:
+    """The headlines of all evaluating nodes; `sections` are the nodes' own parameters."""
+    return [line for node in pipeline.judges for line in headlines(sections[node].tasks, pipeline.fed(node))]
+
+
+def problems(pipeline: "OpenPipeline", sections: Mapping[str, Any], gates: Mapping[str, Any]) -> Iterator[str]:
+    """What evaluations lack that they measure with, and bounds on figures that nothing makes."""
+    known: list[str] = []
+    for node in pipeline.judges:
+        fed = pipeline.fed(node)
+        for task in sections[node].tasks:
+            lacking = [name for name in task.needs if not fed[name]]
+            if lacking:
+                yield f"{node}.tasks: {task.kind} needs {', '.join(lacking)}, which nothing feeds to the node {node}"
+        known += patterns(sections[node].tasks, fed)
+    for node, bounds in gates.items():
+        for place, gate in enumerate(bounds):
+            if not any(fnmatchcase(gate.metric, pattern) for pattern in known):
+                alike = [name for name in known if name.split(".")[0] == gate.metric.split(".")[0]]
+                yield (
+                    f"gates.{node}.{place}: evaluate makes no figure {gate.metric!r}; there are "
+                    f"{', '.join(alike or known) or 'none'}"
+                )

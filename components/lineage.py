@@ -4,7 +4,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
@@ -17,7 +17,6 @@ ROOT_VARIABLE = "GPTLINEAGE_ROOT"
 EXPERIMENT_VARIABLE = "DVC_EXP_NAME"  # set by `dvc exp run`
 COPIES = {"variants", "reproduce"}  # folders below .lineage/ that hold copies of the repository
 CANDIDATE, CHAMPION = "candidate", "champion"
-POINTER = Path("data.dvc")
 
 
 class Verdict(TypedDict):
@@ -57,6 +56,22 @@ class StageRecord:
     def address(self) -> str | None:
         """The registered version, such as `models:/gpt-ppo/3`."""
         return f"models:/{self.model_name}/{self.model_version}" if self.model_version else None
+
+
+def recorded_gates(nodes: Iterable[str], artifacts: Path) -> dict[str, Verdict]:
+    """What some evaluating nodes found about models, by the nodes that made those."""
+    records = (StageRecord.load(node, artifacts) for node in nodes)
+    return {name: verdict for record in records if record for name, verdict in record.gates.items()}
+
+
+def read_evaluation(nodes: Iterable[str], artifacts: Path) -> dict[str, Any]:
+    """The figures of some evaluating nodes together; empty where none has run."""
+    paths = (artifacts / node / "metrics.json" for node in nodes)
+    found: dict[str, Any] = {}
+    for path in paths:
+        if path.exists():
+            found |= json.loads(path.read_text())
+    return found
 
 
 def read_metrics(stage: str, artifacts: Path = ARTIFACTS) -> dict[str, float]:

@@ -1,20 +1,22 @@
 """The run of a lineage in MLflow: its children, its page, and the aliases of the models that lie in its workspace."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from components import mlflow_store as store
-from components.headlines import headline_figures
+from components import params as parameters
+from components.figures import Headline, of_pipeline
+from components.gates import look_up
 from components.lineage import (
     CANDIDATE,
     CHAMPION,
-    POINTER,
     StageRecord,
     Verdict,
+    read_evaluation,
     read_metrics,
+    recorded_gates,
 )
 from components.pages import lineage_page
 from components.pipelines import OpenPipeline
@@ -40,7 +42,7 @@ def create_parent(
 
     workspace: the repository, or the copy of it that the flow works in, whose data the lineage is made of.
     """
-    pointer = workspace / POINTER
+    pointer = workspace / pipeline.pointer
     origin = version_tags(None, tree, pipeline, workspace / pipeline.artifacts, pointer)
     source = store.source_tags(command, origin["git.commit"])
     about = {"kind": "lineage", "command": command, **origin, **source, **tags}
@@ -90,12 +92,10 @@ def conclude(
     """
     tags = client.get_run(parent_id).data.tags
     states = {stage: tags[key] for stage in pipeline.nodes if (key := f"stage.{stage}.state") in tags}
-    judge = artifacts / (pipeline.judge or "")
-    path = judge / "metrics.json"
-    evaluated = pipeline.judge in states and path.exists()  # in this lineage, and not before it
-    evaluation = json.loads(path.read_text()) if evaluated else {}
-    figures = headline_figures(evaluation)
-    verdicts = {stage: gate["verdict"] for stage, gate in gates.items()} if evaluated else {}
+    judges = [node for node in pipeline.judges if node in states]  # in this lineage, and not before it
+    evaluation = read_evaluation(judges, artifacts)
+    figures = headline_figures(evaluation, dict(tree), pipeline) if evaluation else {}
+    verdicts = {stage: gate["verdict"] for stage, gate in gates.items()} if evaluation else {}
     passed = {f"gate/{stage}": float(verdict == PASSED) for stage, verdict in verdicts.items()}
     rounded = {line.metric: float(f"{value:.4g}") for line, value in figures.items()}  # evaluate's own run has them all
     store.log_now(client, parent_id, rounded | passed)
@@ -108,16 +108,26 @@ def conclude(
         about["gates"] = f"closed: {closed}" if closed else "all passed"
     about |= {key: str(evaluation[key]) for key in ("precision", "split") if key in evaluation}
     store.set_tags(client, parent_id, about)
-    if evaluated:
-        _attach(client, parent_id, [judge / name for name in REPORTS])
+    for judge in judges:
+        folder = judge if len(judges) > 1 else ""
+        _attach(client, parent_id, [artifacts / judge / name for name in REPORTS], folder)
 
 
-def _attach(client: Any, run_id: str, paths: Iterable[Path]) -> None:
+def headline_figures(
+    evaluation: Mapping[str, Any], tree: dict[str, Any], pipeline: OpenPipeline
+) -> dict[Headline, float]:
+    """The figures that a pipeline's lineages are known by, of those that an evaluation has."""
+    known = of_pipeline(pipeline, parameters.sections_of(tree, pipeline, pipeline.judges))
+    found = {line: look_up(evaluation, line.figure) for line in known}
+    return {line: value for line, value in found.items() if value is not None}
+
+
+def _attach(client: Any, run_id: str, paths: Iterable[Path], folder: str) -> None:
     for path in paths:
         if path.is_dir():
-            client.log_artifacts(run_id, str(path), path.name)
+            client.log_artifacts(run_id, str(path), f"{folder}/{path.name}" if folder else path.name)
         elif path.exists():
-            client.log_artifact(run_id, str(path))
+            client.log_artifact(run_id, str(path), folder or None)
 
 
 def point_aliases(
@@ -141,13 +151,13 @@ def point_aliases(
         judged_again: whether the judge's record came back too, so that its verdicts count where no model did.
         stages: of a variant, those that are up to date; what else lies there is the repository's. By default all.
     """
-    judge = StageRecord.load(pipeline.judge, artifacts) if pipeline.judge else None
+    verdicts = recorded_gates(pipeline.judges, artifacts)
     for stage in pipeline.models if stages is None else stages:
         version = store.recorded_version(client, stage, artifacts)
         if version is None:
             continue
         moved = move_alias(client, version, alias)
-        gate = judge.gates.get(stage) if judge is not None else None
+        gate = verdicts.get(stage)
         passed = gate is not None and gate["verdict"] == PASSED and gate["run_id"] == version.run_id
         if alias == CANDIDATE and passed and (moved or judged_again):
             move_alias(client, version, CHAMPION)

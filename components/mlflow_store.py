@@ -1,5 +1,6 @@
 """The store of runs and models: every call that needs MLflow's own types. The only import of mlflow."""
 
+import contextlib
 import getpass
 import json
 import logging
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,14 @@ from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.types.schema import ParamSchema, ParamSpec
 
+from components import params as parameters
 from components import store_location, yaml12
 from components.data.digests import recorded_md5
-from components.lineage import POINTER, StageRecord
+from components.figures import Headline, of_pipeline
+from components.lineage import StageRecord, home
 from components.loopback import spare_loopback
 from components.metric_buffer import Point
-from components.pipelines import OpenPipeline
+from components.pipelines import OpenPipeline, PipelineError, names, open_pipeline
 from components.provenance import resolved, stage_params, uncommitted
 from components.serving_input import Options
 from components.store_location import StoreError, tracking_uri
@@ -71,10 +75,24 @@ def connect() -> tuple[MlflowClient, str]:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             location = store_location.artifacts_of(database) if database else None
-            return client, client.create_experiment(EXPERIMENT, artifact_location=location, tags=missing_tags({}))
-        for name, value in missing_tags(experiment.tags).items():
+            return client, client.create_experiment(
+                EXPERIMENT, artifact_location=location, tags=missing_tags({}, _headlines())
+            )
+        for name, value in missing_tags(experiment.tags, _headlines()).items():
             client.set_experiment_tag(experiment.experiment_id, name, value)
         return client, experiment.experiment_id
+
+
+@lru_cache(maxsize=1)
+def _headlines() -> list[Headline]:
+    """What the repository's lineages are known by; a pipeline that cannot be read is told by what runs it."""
+    root, found = home(), []
+    for name in names(root):
+        with contextlib.suppress(PipelineError, parameters.ParamsError):
+            pipeline = open_pipeline(name, root)
+            tree = parameters.read_tree(root / pipeline.params_file)
+            found += of_pipeline(pipeline, parameters.sections_of(tree, pipeline, pipeline.judges))
+    return list(dict.fromkeys(found))
 
 
 def log_model(run_id: str, node: str, name: str, folder: Path, *, talks: bool) -> str:
@@ -113,7 +131,7 @@ def log_inputs(
     tree: Mapping[str, Any],
     pipeline: OpenPipeline,
     node: str | None = None,
-    pointer: Path = POINTER,
+    pointer: Path | None = None,
 ) -> None:
     """Parameters that matter to a node, or to a lineage all; all of them as a file; data version; uncommitted code."""
     leaves = stage_params(node, tree, pipeline) if node else resolved(tree)
@@ -124,9 +142,9 @@ def log_inputs(
     client.log_text(run_id, yaml12.dump(in_force), PARAMS_ARTIFACT)
     if client.get_run(run_id).data.tags.get("git.commit", "").endswith("+"):
         client.log_text(run_id, uncommitted(), DIFF_ARTIFACT)
-    digest = recorded_md5(pointer)
+    digest = recorded_md5(pointer or pipeline.pointer)
     if digest is not None:
-        source = json.dumps({"uri": str(POINTER)})
+        source = json.dumps({"uri": str(pipeline.pointer)})
         dataset = Dataset(name="data", digest=digest, source_type="local", source=source)
         client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 

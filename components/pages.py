@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from components.headlines import Headline
+from components.figures import Headline
 
 GATE, WEIGHTS_TAG = "gate", "weights.sha256"
 

@@ -3,20 +3,20 @@
 import copy
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from components import yaml12
+from components import figures, yaml12
 from components.sections.seam import Seam
 
 if TYPE_CHECKING:
     from components.pipelines import OpenPipeline
 
-PARAMS_FILE = Path("params.yaml")
+PARAMS_FILE, DATA = Path("params.yaml"), Path("data")
 INGEST, GATES, PRESETS = "ingest", "gates", "presets"
 INGEST_STAGE = "components.stages.ingest"
 Section = TypeVar("Section")
@@ -106,6 +106,8 @@ def check(tree: dict[str, Any], pipeline: "OpenPipeline", *, source: str) -> Par
     }
     shared = {name: _typed(kind, name, tree.get(name), problems, name in tree) for name, kind in shared_types.items()}
     problems += _contradictions(shared, pipeline)
+    if not problems:
+        problems += figures.problems(pipeline, sections, shared.get(GATES) or {})
     used = {name for node in pipeline.nodes for name in pipeline.sections(node)} | shared_types.keys()
     problems += [f"{name}: nothing in this pipeline reads it" for name in tree if name not in used]
     problems += _unknown_in_presets(tree, pipeline)
@@ -131,6 +133,15 @@ def of_node(tree: dict[str, Any], pipeline: "OpenPipeline", node: str) -> tuple[
     if problems:
         raise ParamsError(f"{pipeline.params_file}: " + "; ".join(problems))
     return own, shared
+
+
+def sections_of(tree: dict[str, Any], pipeline: "OpenPipeline", nodes: Iterable[str]) -> dict[str, Any]:
+    """The own sections of some nodes.
+
+    Raises:
+        ParamsError: of the first that has a problem.
+    """
+    return {node: of_node(tree, pipeline, node)[0] for node in nodes}
 
 
 def of_section(tree: dict[str, Any], name: str, kind: type[Section], *, source: str) -> Section:
@@ -181,7 +192,7 @@ def _shared_types(pipeline: "OpenPipeline", tree: Mapping[str, Any]) -> dict[str
     """The sections that are not one node's, with their types."""
     declared = (pair for stage in pipeline.stages.values() for pair in stage.shared.items())
     types = {key.partition(".")[0]: kind for key, kind in declared}
-    if INGEST in tree or pipeline.is_default:
+    if INGEST in tree or pipeline.is_default or pipeline.data != DATA:
         types[INGEST] = importlib.import_module(INGEST_STAGE).Ingest
     return types | {PRESETS: PRESETS_TYPE}
 

@@ -8,13 +8,13 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from components.stage import MODELS, OUTSIDE, Kind, Node, Pipeline, Several, Stage
 
-ARTIFACTS, PIPELINES = Path("artifacts"), Path("pipelines")
+ARTIFACTS, PIPELINES, DATA = Path("artifacts"), Path("pipelines"), Path("data")
 DEFAULT = "default"
 DECLARATION, PARAMS_FILE, GRAPH = "pipeline.py", "params.yaml", "dvc.yaml"
 STAGES = "components.stages"
@@ -62,6 +62,33 @@ class OpenPipeline:
         """Where its nodes write."""
         return ARTIFACTS if self.is_default else ARTIFACTS / self.name
 
+    @property
+    def data(self) -> Path:
+        """The raw records that it reads, which ingest brings."""
+        records = (
+            Path(reference)
+            for name, node in self.nodes.items()
+            for key, reference in node.references()
+            if reference.startswith(OUTSIDE) and self.stages[name].reads[key] == Kind.RECORDS
+        )
+        return next(records, DATA)
+
+    @property
+    def pointer(self) -> Path:
+        """What DVC knows of the raw records."""
+        return self.data.with_name(f"{self.data.name}.dvc")
+
+    def within(self) -> "OpenPipeline":
+        """The same pipeline as it is after its folder, if that lies elsewhere, was copied into the repository."""
+        if not self.folder.is_absolute():
+            return self
+        place = PIPELINES / self.name
+        moved = {
+            node: place / file.relative_to(self.folder) if file.is_absolute() else file
+            for node, file in self.files.items()
+        }
+        return replace(self, folder=place, files=moved)
+
     def address(self, node: str = "") -> str:
         """What DVC calls a node, or the whole pipeline."""
         file = "" if self.is_default else str(self.graph_file)
@@ -76,11 +103,15 @@ class OpenPipeline:
 
         Of several artifacts of one node, as of one in a single input, the last counts.
         """
-        found: dict[str, dict[str, Path]] = {name: {} for name in self.nodes[node].inputs}
+        found: dict[str, dict[str, Path]] = {name: {} for name in self.stages[node].reads}
         for name, reference in self.nodes[node].references():
             maker = reference if reference.startswith(OUTSIDE) else reference.partition("/")[0]
             found[name][maker] = self.located(reference)
         return found
+
+    def fed(self, node: str) -> dict[str, list[str]]:
+        """The nodes that feed each input of a node."""
+        return {name: list(found) for name, found in self.inputs(node).items()}
 
     def makers(self, node: str) -> list[str]:
         """The nodes that a node is fed by, in the order of its inputs."""
@@ -115,9 +146,9 @@ class OpenPipeline:
         return [maker for maker in dict.fromkeys(fed) if maker in self.nodes and self.stages[maker].model]
 
     @property
-    def judge(self) -> str | None:
-        """The node that opens and closes gates; None where there is none."""
-        return next((name for name, stage in self.stages.items() if "gates" in stage.shared), None)
+    def judges(self) -> list[str]:
+        """The nodes that evaluate, and open and close gates."""
+        return [name for name, stage in self.stages.items() if "gates" in stage.shared]
 
     @property
     def tokenizer(self) -> Path | None:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from components.data.digests import file_md5, recorded_md5
-from components.lineage import POINTER, StageRecord, flatten, home
+from components.lineage import StageRecord, flatten, home
 from components.pipelines import DEFAULT, OpenPipeline
 
 WEIGHTS = "model.safetensors"
@@ -156,15 +156,16 @@ def version_tags(
     tree: Mapping[str, Any],
     pipeline: OpenPipeline,
     artifacts: Path | None = None,
-    pointer: Path = POINTER,
+    pointer: Path | None = None,
 ) -> dict[str, str]:
     """Where a node's result comes from: code, data, machine; versions, runs and weights of the models it is made from.
 
     Without a node: what a whole lineage is made of. The artifacts are the pipeline's unless those of a copy are given.
     """
     artifacts = artifacts or pipeline.artifacts
+    pointer = pointer or pipeline.pointer
     tags = {"git.commit": git_commit(), "data.digest": recorded_md5(pointer) or "unversioned", **machine_tags(tree)}
-    tags["pipeline"] = pipeline.name
+    tags |= {"pipeline": pipeline.name} | ({"node": node} if node else {})
     if pointer.exists():
         tags["data.dvc"] = pointer.read_text()
     if pipeline.tokenizer is not None:

@@ -40,7 +40,7 @@ MODELS = frozenset({Kind.LANGUAGE_MODEL, Kind.SCALAR_MODEL})
 
 @dataclass(frozen=True)
 class Several:
-    """An input that is fed any number of artifacts of a kind, none included."""
+    """An input that is fed any number of artifacts of a kind; one that is fed none may be left out."""
 
     kind: Kind
 
@@ -149,7 +149,8 @@ class Pipeline:
             declared = stages[name]
             fed, read = each.inputs.keys(), declared.reads.keys()
             found += [f"{name}: {each.base} reads no {extra!r}" for extra in sorted(fed - read)]
-            found += [f"{name}: nothing feeds {lack!r}" for lack in sorted(read - fed)]
+            needed = {key for key, kind in declared.reads.items() if not isinstance(kind, Several)}
+            found += [f"{name}: nothing feeds {lack!r}" for lack in sorted(needed - fed)]
             found += [f"{name}: {problem}" for problem in _misfits(each, declared, earlier)]
             earlier[name] = declared
         return found

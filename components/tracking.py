@@ -24,6 +24,7 @@ from components.lineage import (
     is_alive,
     numbers,
     process_session,
+    recorded_gates,
 )
 from components.lineage_run import (
     PASSED,
@@ -200,7 +201,8 @@ class StageTracker:
         state = "ran" if status == "FINISHED" else status.lower()
         store.link(self._client, self.parent_id, self.stage, self._run(), state, model)
         if not os.environ.get(PARENT_VARIABLE):  # the `dvc repro` door: whichever stage is last closes the lineage
-            conclude(self._client, self.parent_id, self.tree, self.artifacts, self.gates, self.pipeline)
+            gates = recorded_gates(self.pipeline.judges, self.artifacts) | self.gates
+            conclude(self._client, self.parent_id, self.tree, self.artifacts, gates, self.pipeline)
             self._client.set_terminated(self.parent_id, status)
 
     def _register(self, folder: Path) -> None:

@@ -7,9 +7,9 @@ view, which is a tag of the experiment.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from components.headlines import HEADLINES
+from components.figures import Headline
 
 # What MLflow before 3.17 goes by, and what its API tells.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -19,16 +19,16 @@ TOTALS = "total"  # sorts after every group of curves of a stage
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 
 
-def view_state() -> str:
+def view_state(headlines: Sequence[Headline]) -> str:
     """The saved view of the list of lineages: a column for the verdicts, and one for each headline figure."""
-    columns = ["tags.`gates`", *(f"metrics.`{headline.metric}`" for headline in HEADLINES)]
+    columns = ["tags.`gates`", *(f"metrics.`{headline.metric}`" for headline in headlines)]
     return json.dumps({"selectedColumns": columns, "columnOrder": columns})
 
 
-def missing_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def missing_tags(tags: Mapping[str, str], headlines: Sequence[Headline]) -> dict[str, str]:
     """The tags that an experiment lacks, or has of an earlier set of headline figures."""
     missing = {name: value for name, value in KIND.items() if name not in tags}
-    state = view_state()
+    state = view_state(headlines)
     try:
         saved = json.loads(tags[VIEW_TAG])["state"]
     except (KeyError, ValueError, TypeError):

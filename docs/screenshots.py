@@ -88,7 +88,7 @@ def prefect_pictures(address: str) -> list[Picture]:
             return list(json.load(answer))
 
     pictures = [Picture("prefect-run", f"{address}/runs/flow-run/{run['id']}") for run in ask("flow_runs")]
-    forms = [each for each in ask("deployments") if each["name"] == "whole-road"]
+    forms = [each for each in ask("deployments") if each["name"] == "default"]
     return pictures + [Picture("prefect-form", f"{address}/deployments/deployment/{f['id']}/run") for f in forms]
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.pipelines import DEFAULT, open_pipeline
 from flows.workspace import Workspace, open_workspace
-from pipelines.default.pipeline import PIPELINE
 
-STAGES = ("ingest", *PIPELINE.nodes)
 IMPOSSIBLE = "?'\n"  # SQLite's addresses in Prefect and MLflow end at them
 
 
@@ -17,23 +16,31 @@ class SetupError(RuntimeError):
 
 
 def check(
-    preset: str, overrides: Mapping[str, Any], *, until: str | None, start: str | None = None, force: Sequence[str] = ()
+    preset: str,
+    overrides: Mapping[str, Any],
+    *,
+    pipeline: str = DEFAULT,
+    until: str | None = None,
+    start: str | None = None,
+    force: Sequence[str] = (),
 ) -> Workspace:
     """The workspace of a flow that may start; nothing is written.
 
     Raises:
         SetupError: the repository cannot be worked in.
+        PipelineError: there is no such pipeline, or its nodes do not fit together.
         ParamsError: preset, override or parameter file is wrong.
         ValueError: a stage's name is wrong, or it comes after the last one.
     """
     check_place(Path.cwd())
-    workspace = open_workspace(Path.cwd(), preset, overrides)
+    workspace = open_workspace(Path.cwd(), preset, overrides, open_pipeline(pipeline))
+    stages = ("ingest", *workspace.pipeline.nodes)
     asked = {"--until": [until] if until else [], "--from": [start] if start else [], "--force": force}
     for option, names in asked.items():
         for name in names:
-            if name not in STAGES:
-                raise ValueError(f"{option}: no stage {name!r}; the stages are {', '.join(STAGES)}")
-            if until and STAGES.index(name) > STAGES.index(until):
+            if name not in stages:
+                raise ValueError(f"{option}: no stage {name!r}; the stages are {', '.join(stages)}")
+            if until and stages.index(name) > stages.index(until):
                 raise ValueError(f"{option} {name}: this flow ends at {until}; --until {name} goes on to it")
     return workspace
 

@@ -1,9 +1,7 @@
 """Triggering a flow from the command line."""
 
 import argparse
-import atexit
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -11,8 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from components import process
 from components.loopback import spare_loopback
 from components.params import ParamsError, parse_value
+from components.pipelines import DEFAULT
 from flows.checks import SetupError, check
 from flows.parent_run import tracking
 from flows.plan import print_plan
@@ -25,14 +25,15 @@ def trigger(flow: Callable[..., dict[str, str]], description: str | None) -> Non
     """Parse the command line, run the flow, print what it did. Exits non-zero if it failed."""
     arguments = _parser(description).parse_args()
     options: dict[str, Any] = {"preset": arguments.preset, "overrides": dict(arguments.set)}
+    options["pipeline"] = arguments.pipeline
     options |= {"until": arguments.until, "from_stage": arguments.from_stage, "force": arguments.force}
     options["at_once"] = arguments.at_once
     if arguments.plan:
         _plan(options)
         return
-    status = _leave_at_once()
+    status = process.leave_after_exit_handlers()
     outcomes = run_flow(flow, **options)
-    print_summary(outcomes, arguments.preset, dict(arguments.set))
+    print_summary(outcomes, _check(options))
     status["code"] = 0
 
 
@@ -59,8 +60,8 @@ def run_flow(flow: Callable[..., dict[str, str]], **options: Any) -> dict[str, s
 
 def _check(options: dict[str, Any]) -> Any:
     return check(
-        options.get("preset", "default"), options.get("overrides") or {}, until=options.get("until"),
-        start=options.get("from_stage"), force=options.get("force", ()),
+        options.get("preset", "default"), options.get("overrides") or {}, pipeline=options.get("pipeline", DEFAULT),
+        until=options.get("until"), start=options.get("from_stage"), force=options.get("force", ()),
     )  # fmt: skip
 
 
@@ -94,6 +95,12 @@ def _note(error: BaseException | None) -> str | None:
 
 def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--pipeline",
+        default=DEFAULT,
+        metavar="NAME",
+        help="one of pipelines/, or the folder of your own with a pipeline.py and a params.yaml (docs/extending.md)",
+    )
     parser.add_argument("--preset", default="default", metavar="NAME", help="a named set of values in params.yaml")
     parser.add_argument(
         "--set",
@@ -139,29 +146,11 @@ def assignment(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"{key}: {error}") from None
 
 
-def _leave_at_once() -> dict[str, int]:
-    """End this process, with the status that is in the dict by then, after all else that has been asked to run at exit.
-
-    Prefect's logs are sent and its server is stopped by then. What remains, taking prefect, mlflow and dvc apart, takes
-    the interpreter 1.4 s.
-    """
-    status = {"code": 1}
-
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status["code"])
-
-    atexit.register(leave)  # the first to be registered is the last to be called
-    return status
-
-
 def _warm_up() -> None:
     """Import what the flow needs, and open the store, while it waits for Prefect's server to start."""
-    gc.disable()  # imports make many objects and hardly any garbage; looking for it took a fifth of their time
+    process.stop_collecting()
     import dvc.repo  # noqa: F401, PLC0415
 
     with contextlib.suppress(Exception):  # whatever MLflow raises: it is met again, and told, when the store is used
         tracking().store.connect()
-    gc.freeze()
-    gc.enable()
+    process.collect_again()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from components import params as parameters
 from components.loopback import spare_loopback
-from components.pipelines import open_pipeline
+from components.pipelines import DEFAULT, PipelineError, names, open_pipeline
 from components.store_location import StoreError, database_of, tracking_uri
 from flows.checks import SetupError, check_place
 from flows.server import HOST, ServerError, must_answer, serves
@@ -42,7 +42,9 @@ def findings(root: Path, prefect_port: int, mlflow_port: int) -> Iterator[Findin
     yield _interpreter()
     yield _packages(root)
     yield _asked("place and git", lambda: check_place(root), "ok")
-    yield _asked("params.yaml", lambda: parameters.load(open_pipeline(root=root), root), "ok")
+    for name in names(root):
+        what = "params.yaml" if name == DEFAULT else f"pipeline {name}"
+        yield _asked(what, lambda name=name: parameters.load(open_pipeline(name, root), root), "ok")  # type: ignore[misc]
     yield _space(root)
     yield _cache(root)
     yield _data(root)
@@ -55,7 +57,7 @@ def findings(root: Path, prefect_port: int, mlflow_port: int) -> Iterator[Findin
 def _asked(matter: str, ask: Callable[[], object], good: str) -> Finding:
     try:
         ask()
-    except (SetupError, ServerError, StoreError, parameters.ParamsError) as error:
+    except (SetupError, ServerError, StoreError, PipelineError, parameters.ParamsError) as error:
         return Finding(matter, False, str(error))
     return Finding(matter, True, good)
 

@@ -1,38 +1,56 @@
-"""The parameters of flows as Prefect's forms show them: presets and stages to choose from, overrides described."""
+"""The parameters of flows as Prefect's forms show them: what can be chosen is listed, everything is described.
+
+The choices are those of the repository when a flow is loaded; what a flow then gets, it checks (`flows.checks`).
+"""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, GetJsonSchemaHandler
 
-from pipelines.default.pipeline import PIPELINE
+from components.pipelines import names, open_pipeline
 
-PARAMS_FILE = Path(__file__).parents[1] / "params.yaml"
-if TYPE_CHECKING:
-    StageName = str
-else:
-    StageName = Literal[("ingest", *PIPELINE.nodes)]
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Described:
-    """A description for the form: Prefect puts what a docstring says in place of a field's own."""
+    """A description for the form, in place of what a docstring says, and choices where there are some."""
 
     text: str
-    presets: bool = False
+    choices: Callable[[], list[str]] | None = None
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core_schema) | {"description": self.text}
-        if self.presets:  # those of params.yaml when a flow is loaded; flows check what they get
-            with contextlib.suppress(OSError, KeyError, TypeError, yaml.YAMLError):  # told when a flow reads the file
-                schema["enum"] = list(yaml.safe_load(PARAMS_FILE.read_text())["presets"])
+        if self.choices is not None:
+            with contextlib.suppress(OSError, KeyError, TypeError, ValueError, yaml.YAMLError):  # told by the flow
+                schema["enum"] = self.choices()
         return schema
 
 
-Preset = Annotated[str, Described("A named set of values in params.yaml.", presets=True)]
+def _pipelines() -> list[str]:
+    return names(ROOT)
+
+
+def _presets() -> list[str]:
+    """Those of all pipelines, the default's first."""
+    files = (ROOT / open_pipeline(name, ROOT).params_file for name in names(ROOT))
+    return list(dict.fromkeys(preset for file in files for preset in yaml.safe_load(file.read_text())["presets"]))
+
+
+def _stages() -> list[str]:
+    """The nodes of all pipelines, the default's first."""
+    nodes = (node for name in names(ROOT) for node in open_pipeline(name, ROOT).nodes)
+    return list(dict.fromkeys(("ingest", *nodes)))
+
+
+StageName = Annotated[str, Described("A node of the pipeline, or ingest.", _stages)]
+PipelineName = Annotated[str, Described("Which pipeline: those of pipelines/.", _pipelines)]
+Preset = Annotated[str, Described("A named set of values in the pipeline's params.yaml.", _presets)]
 Overrides = Annotated[
     dict[str, Any] | None,
     Described('Other values for parameters, by section.key, such as {"ppo.kl_coef": 0.1}; params.yaml stays as it is.'),

@@ -37,8 +37,8 @@ class Judgement:
         return set(self.changed).union(*(networkx.descendants(self.graph, stage) for stage in self.changed))
 
 
-def judge(root: Path) -> Judgement:
-    """Tell which stages DVC would not skip."""
+def judge(root: Path, file: Path) -> Judgement:
+    """Tell which stages of a graph's file DVC would not skip."""
     from dvc.repo import lock_repo  # noqa: PLC0415 (as in _open)
     from dvc.stage import PipelineStage  # noqa: PLC0415
 
@@ -49,9 +49,10 @@ def judge(root: Path) -> Judgement:
         named: networkx.DiGraph[str] = networkx.DiGraph()
         changed: dict[str, list[Any]] = {}
         missing: set[str] = set()
-        for stage in (each for each in graph if isinstance(each, PipelineStage)):
+        own = {each for each in graph if isinstance(each, PipelineStage) and each.path_in_repo == str(file)}
+        for stage in sorted(own, key=lambda each: str(each.name)):
             named.add_node(stage.name)
-            named.add_edges_from((up.name, stage.name) for up in graph[stage] if isinstance(up, PipelineStage))
+            named.add_edges_from((up.name, stage.name) for up in graph[stage] if up in own)
             differs, is_missing = _differences(stage, made, remote=remote)
             if differs:
                 changed[stage.name] = differs

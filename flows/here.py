@@ -44,7 +44,15 @@ def bring_up_to_date(
         on_line: is handed every line of output as it comes.
         processes: what runs at the same time, and is stopped with it.
     """
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    command = [
+        sys.executable,
+        "-m",
+        "dvc",
+        "--wait-for-lock",
+        "repro",
+        "--single-item",
+        workspace.pipeline.address(stage),
+    ]
     command += ["--force"] if force else []
     command += ["--pull"] if has_remote(workspace.root) else []
     environment = workspace.environment(GPTLINEAGE_PARENT_RUN=parent_run)

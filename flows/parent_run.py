@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
-from components.lineage import CANDIDATE, StageRecord, alias_of
+from components.lineage import CANDIDATE, alias_of, recorded_gates
 from components.pipelines import OpenPipeline
 
 logger = logging.getLogger(__name__)
@@ -102,14 +102,13 @@ class Lineage:
             return
         for stage, state in self.skipped.items():
             tracking().link_skipped(client, experiment, self.run_id, stage, state, self.artifacts)
-        judge = StageRecord.load(self.pipeline.judge, self.artifacts) if self.pipeline.judge else None
-        gates = judge.gates if judge else {}
+        gates = recorded_gates(self.pipeline.judges, self.artifacts)
         tracking().conclude(client, self.run_id, self.tree, self.artifacts, gates, self.pipeline)
         client.set_terminated(self.run_id, status)
 
     def _point(self) -> None:
         client, _ = tracking().store.connect()
-        came_back = self.skipped.get(self.pipeline.judge or "") == "restored"
+        came_back = any(self.skipped.get(node) == "restored" for node in self.pipeline.judges)
         alias = alias_of(self.root)
         stages = [stage for stage in self.pipeline.models if alias == CANDIDATE or stage in self.skipped]
         tracking().point_aliases(client, self.artifacts, alias, self.pipeline, judged_again=came_back, stages=stages)

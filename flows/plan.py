@@ -24,7 +24,7 @@ def print_plan(workspace: Workspace, *, until: str | None, start: str | None, fo
         print(f"  {'ingest':10}{_ingest(workspace, force)}")
         if until == "ingest":
             return
-        judged = judge(workspace.root)
+        judged = judge(workspace.root, workspace.pipeline.graph_file)
         stages = select(judged.graph, until=until, start=start)
         why = reasons(judged.graph, stages, judged.changed, force, _values(workspace))
         for stage in stages:
@@ -35,9 +35,10 @@ def print_plan(workspace: Workspace, *, until: str | None, start: str | None, fo
 
 def _ingest(workspace: Workspace, force: Sequence[str]) -> str:
     if "ingest" in force:
-        return "builds data/: --force"
+        return "builds the data: --force"
     data = workspace.root if workspace.has_own_data else workspace.home
-    return "checks data/ against its source" if (data / "data").exists() else "brings data/, which is missing"
+    folder = workspace.pipeline.data
+    return f"checks {folder}/ against its source" if (data / folder).exists() else f"brings {folder}/, which is missing"
 
 
 def reasons(
@@ -81,7 +82,7 @@ def _changes(entries: Any, values: Mapping[str, tuple[Any, Any]]) -> list[str]:
                         found += _parameter(name, change, values)
                 elif kind == "changed outs":
                     outputs += [path] if what != "deleted" else []
-                elif path.startswith("components/"):
+                elif path.endswith(".py"):
                     code.append(path)
                 elif what != "deleted" or not path.startswith(("artifacts/", "data")):
                     found.append(f"{path} is {what}")
@@ -106,11 +107,11 @@ def _parameter(name: str, change: str, values: Mapping[str, tuple[Any, Any]]) ->
 
 def _values(workspace: Workspace) -> dict[str, tuple[Any, Any]]:
     """Parameters that DVC's lock file knows, by name: as they were, as they are."""
-    lock = workspace.root / "dvc.lock"
+    lock = (workspace.root / workspace.pipeline.graph_file).with_suffix(".lock")
     recorded = yaml.safe_load(lock.read_text()) if lock.exists() else {}
     found: dict[str, tuple[Any, Any]] = {}
     for stage in (recorded or {}).get("stages", {}).values():
-        for name, before in stage.get("params", {}).get("params.yaml", {}).items():
+        for name, before in stage.get("params", {}).get(str(workspace.params_file), {}).items():
             found |= dict(_differences(name, before, _look_up(workspace.tree, name)))
     return found
 

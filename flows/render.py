@@ -1,6 +1,6 @@
-"""dvc.yaml and the deployments of prefect.yaml, written from the declaration of the pipeline and of its stages.
+"""The graphs for DVC and the deployments for Prefect, written from the declarations of pipelines and of stages.
 
-python -m flows.render            # write them
+python -m flows.render            # write those of all pipelines of this repository: dvc.yaml, pipelines/*/dvc.yaml
 python -m flows.render --check    # exit with 1 where they are not what would be written
 
 A stage's dependencies are its inputs and the code that it runs: the files that its module imports, and theirs, but for
@@ -10,13 +10,14 @@ those that only watch it.
 import argparse
 import ast
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from components import params as parameters
-from components.pipelines import DECLARATION, OpenPipeline, PipelineError, open_pipeline
+from components.pipelines import DECLARATION, OpenPipeline, PipelineError, names, open_pipeline
 from components.stage import Stage
 
 DEPLOYMENTS = Path("prefect.yaml")
@@ -27,7 +28,7 @@ RUNTIME = Path("components/runtime.py")  # what runs every stage
 OBSERVERS = frozenset(
     f"components/{name}.py"
     for name in (
-        "tracking", "mlflow_store", "store_location", "lineage", "loopback", "lineage_run", "provenance", "headlines",
+        "tracking", "mlflow_store", "store_location", "lineage", "loopback", "lineage_run", "provenance",
         "pages", "views", "progress", "metric_buffer", "figures", "stage", "pipelines", "process", "__init__",
     )
 )  # fmt: skip
@@ -38,15 +39,20 @@ stages:
 """
 
 
-def imported(path: Path) -> set[str]:
+def imported(path: Path) -> frozenset[str]:
     """Dotted names that a file imports when it runs, wherever in it the statement stands; types alone do not count."""
+    return _imported(path.resolve(), path.stat().st_mtime_ns)
+
+
+@cache
+def _imported(path: Path, changed: int) -> frozenset[str]:
     names: set[str] = set()
     for node in _run(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def _run(tree: ast.AST) -> Iterator[ast.AST]:
@@ -132,35 +138,39 @@ def _sections_of(value: Any) -> Iterator[type]:
             yield from _sections_of(item)
 
 
-def deployments(pipeline: OpenPipeline, text: str) -> str:
-    """The text of prefect.yaml, now `text`, with a deployment of the whole pipeline and one up to each stage."""
+def deployments(pipelines: Sequence[OpenPipeline], text: str) -> str:
+    """The text of prefect.yaml, now `text`, with a deployment of each pipeline and one up to each of its nodes."""
     head, opening, _ = text.partition("deployments:\n")
     common = "entrypoint: flows/lineage.py:lineage, work_pool: *pool"
-    stages = (
-        f"- {{name: up-to-{name}, {common}, parameters: {{until: {name}}}, tags: [stage]}}\n"
-        for name in ("ingest", *pipeline.nodes)
-    )
-    return head + opening + f"- {{name: whole-road, {common}, tags: [lineage]}}\n" + "".join(stages)
+    lines = []
+    for each in pipelines:
+        which = "" if each.is_default else f"pipeline: {each.name}"
+        asked = f", parameters: {{{which}}}" if which else ""
+        lines.append(f"- {{name: {each.name}, {common}{asked}, tags: [lineage]}}\n")
+        for name in ("ingest", *each.nodes):
+            asked = ", ".join(part for part in (which, f"until: {name}") if part)
+            lines.append(f"- {{name: {each.name}-until-{name}, {common}, parameters: {{{asked}}}, tags: [stage]}}\n")
+    return head + opening + "".join(lines)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--pipeline", metavar="FOLDER", help="one alone, such as one that lies outside the repository")
     arguments = parser.parse_args()
     try:
-        pipeline = open_pipeline()
-        tree = parameters.read_tree(pipeline.params_file)
-        texts = {
-            pipeline.graph_file: render(pipeline, tree),
-            DEPLOYMENTS: deployments(pipeline, DEPLOYMENTS.read_text()),
-        }
+        pipelines = [open_pipeline(name) for name in ([arguments.pipeline] if arguments.pipeline else names())]
+        texts = {each.graph_file: render(each, parameters.read_tree(each.params_file)) for each in pipelines}
+        if not arguments.pipeline:
+            texts[DEPLOYMENTS] = deployments(pipelines, DEPLOYMENTS.read_text())
     except (PipelineError, parameters.ParamsError) as error:
         sys.exit(str(error))
     for path, text in texts.items():
         if not arguments.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        elif path.read_text() != text:
+        elif not path.exists() or path.read_text() != text:
             sys.exit(f"{path} is not what its declaration says: python -m flows.render writes it")
 
 

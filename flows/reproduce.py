@@ -18,14 +18,15 @@ from typing import Any
 
 from components import params as parameters
 from components.pages import WEIGHTS_TAG, version_page
-from components.pipelines import ARTIFACTS, open_pipeline
+from components.pipelines import open_pipeline
 from components.provenance import WEIGHTS, machine_tags, weights_sha256
 from flows.graph import dvc, has_remote
 from flows.parent_run import tracking
 from flows.processes import run_streaming
+from flows.stage_task import ingest_command
 from flows.workspace import Workspace, share_dvc
 
-NEEDED = (WEIGHTS_TAG, "git.commit", "data.digest", "data.dvc", "processor", "packages")
+NEEDED = (WEIGHTS_TAG, "node", "pipeline", "git.commit", "data.digest", "data.dvc", "processor", "packages")
 
 
 class CannotReproduceError(RuntimeError):
@@ -41,14 +42,13 @@ def reproduce(facts: Any, home: Path, *, force: bool) -> list[str]:
     missing = [tag for tag in NEEDED if tag not in facts.tags]
     if missing or not facts.params:
         raise CannotReproduceError(f"its tags do not hold what this needs: {', '.join(missing) or 'params.yaml'}")
-    stage = facts.name.removeprefix("gpt-")
-    workspace = _worktree(facts, home)
+    stage, workspace = facts.tags["node"], _worktree(facts, home)
     _bring_data(workspace, facts.tags["data.digest"])
-    command = [sys.executable, "-m", "dvc", "repro", stage]
+    command = [sys.executable, "-m", "dvc", "repro", workspace.pipeline.address(stage)]
     _run(workspace, command)
     if force:
         _run(workspace, [*command, "--force", "--single-item"])
-    found = weights_sha256(workspace.root / ARTIFACTS / stage / "model")
+    found = weights_sha256(workspace.artifacts / stage / "model")
     if found == facts.tags[WEIGHTS_TAG]:
         return []
     return list(_differences(facts, workspace, stage, found))
@@ -70,26 +70,27 @@ def _worktree(facts: Any, home: Path) -> Workspace:
         patch.write_text(facts.patch)
         if _git(root, "apply", str(patch), check=False).returncode:
             raise CannotReproduceError(f"the uncommitted changes of its code do not apply to {commit}: {patch}")
-    presets = parameters.read_tree(root / parameters.PARAMS_FILE).get("presets", {})
+    pipeline = open_pipeline(facts.tags["pipeline"], root)
+    presets = parameters.read_tree(root / pipeline.params_file).get("presets", {})
     tree = {**facts.params, "presets": presets}
     if facts.tags["processor"] != machine_tags(tree)["processor"] and facts.tags.get("precision", "auto") != "auto":
         tree["compute"] = {**tree["compute"], "precision": facts.tags["precision"]}  # auto may choose another here
-    parameters.write_tree(tree, root / parameters.PARAMS_FILE)
-    (root / "data.dvc").write_text(facts.tags["data.dvc"])
+    parameters.write_tree(tree, root / pipeline.params_file)
+    (root / pipeline.pointer).write_text(facts.tags["data.dvc"])
     share_dvc(home, root, no_scm=False)
-    return Workspace(root, home, tree)
+    return Workspace(root, home, tree, pipeline)
 
 
 def _bring_data(workspace: Workspace, digest: str) -> None:
     """The version's data from the cache, a remote, or its source; whichever has it."""
-    data = workspace.root / "data"
+    data = workspace.root / workspace.pipeline.data
     for command in (["pull"] if has_remote(workspace.root) else [], ["checkout"]):
         if command and not data.exists():
-            dvc(workspace, *command, "data.dvc", check=False)
+            dvc(workspace, *command, str(workspace.pipeline.pointer), check=False)
     if data.exists():
         return
     said: list[str] = []
-    command = [sys.executable, "-m", "components.stages.ingest"]
+    command = ingest_command(workspace)
     if run_streaming(command, cwd=workspace.root, env=workspace.environment(), on_line=said.append):
         raise CannotReproduceError(
             f"data {digest} cannot be had, neither from the cache nor from its source: {said[-1]}"
@@ -104,11 +105,12 @@ def _run(workspace: Workspace, command: list[str]) -> None:
 def _differences(facts: Any, workspace: Workspace, stage: str, found: str) -> Iterator[str]:
     """What is not as it was: weights, the first stage where they part, machine and packages, code that git lacks."""
     yield f"weights: SHA-256 {found} instead of {facts.tags[WEIGHTS_TAG]}"
-    for parent in open_pipeline().parents(stage):
+    for parent in workspace.pipeline.parents(stage):
         was = facts.tags.get(f"parent.{parent}.sha256")
-        model = workspace.root / ARTIFACTS / parent / "model"
+        model = workspace.artifacts / parent / "model"
         if was is not None and (model / WEIGHTS).exists() and weights_sha256(model) != was:
-            yield f"gpt-{parent}, which it was made from, came out otherwise already: reproduce that first"
+            name = workspace.pipeline.model_name(parent)
+            yield f"{name}, which it was made from, came out otherwise already: reproduce that first"
     here = machine_tags(workspace.tree)
     for key in ("processor", "cores", "python", "precision"):
         if facts.tags.get(key) != here[key]:

@@ -1,7 +1,6 @@
 """The result of a flow, in a few rows: for the terminal, and for Prefect as an artifact with links to the rest."""
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.settings import get_current_settings
 
 from components import params as parameters
-from components.gates import verdicts
-from components.headlines import headline_figures
-from components.lineage import StageRecord
-from components.pipelines import ARTIFACTS, open_pipeline
+from components.figures import Headline, of_pipeline
+from components.gates import look_up, verdicts
+from components.lineage import StageRecord, read_evaluation
+from components.pipelines import OpenPipeline
 from components.views import run_page
 from flows.parent_run import tracked, tracking
 from flows.server import HOST, addresses
@@ -23,16 +22,16 @@ from flows.workspace import Workspace
 SHARES = ("win_rate", "share", "increase", "share_of_ceiling", "accuracy")
 
 
-def evaluation(artifacts: Path) -> dict[str, Any] | None:
-    """The figures of `evaluate`, or None where it has not run."""
+def evaluation(workspace: Workspace) -> dict[str, Any] | None:
+    """The figures of the nodes that evaluate, or None where there are none or they have not run."""
     with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads((artifacts / "evaluate" / "metrics.json").read_text()))
+        return read_evaluation(workspace.pipeline.judges, workspace.artifacts) or None
     return None
 
 
-def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def figures(metrics: Mapping[str, Any], workspace: Workspace) -> Iterator[tuple[str, str]]:
     """What a headline figure is, and its value with the bounds of its interval where it has them."""
-    for headline, value in headline_figures(metrics).items():
+    for headline, value in headline_figures(metrics, workspace).items():
         section, _, name = headline.figure.partition(".")
         own = metrics.get(section, {})
         low, high = own.get(f"{name}_low"), own.get(f"{name}_high")
@@ -40,13 +39,21 @@ def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield headline.words, _spelled(name, value) + between
 
 
+def headline_figures(metrics: Mapping[str, Any], workspace: Workspace) -> dict[Headline, float]:
+    """The figures that the pipeline's lineages are known by, of those that an evaluation has."""
+    pipeline = workspace.pipeline
+    known = of_pipeline(pipeline, parameters.sections_of(workspace.tree, pipeline, pipeline.judges))
+    found = {line: look_up(metrics, line.figure) for line in known}
+    return {line: value for line, value in found.items() if value is not None}
+
+
 def _spelled(name: str, value: float) -> str:
     return f"{value:.1%}" if name.endswith(SHARES) else f"{value:.3f}"
 
 
-def gates(tree: dict[str, Any], metrics: Mapping[str, Any]) -> dict[str, str]:
-    """For each stage with a gate, `passed` or what does not hold."""
-    bounds = parameters.check(tree, open_pipeline(), source="the parameters in force").shared["gates"]
+def gates(tree: dict[str, Any], metrics: Mapping[str, Any], pipeline: OpenPipeline) -> dict[str, str]:
+    """For each node with a gate, `passed` or what does not hold."""
+    bounds = parameters.check(tree, pipeline, source="the parameters in force").shared["gates"]
     return {stage: str(verdict) for stage, verdict in verdicts(bounds, metrics).items()}
 
 
@@ -59,13 +66,13 @@ def show_results(workspace: Workspace, outcomes: Mapping[str, str], run_id: str 
 
 
 def _markdown(workspace: Workspace, outcomes: Mapping[str, str], run_id: str | None) -> str:
-    artifacts = workspace.root / ARTIFACTS
+    artifacts, pipeline = workspace.artifacts, workspace.pipeline
     lines = _table(("stage", "this time", "model"), ((s, o, _address(s, artifacts)) for s, o in outcomes.items()))
-    metrics = evaluation(artifacts) if "evaluate" in outcomes else None
+    metrics = evaluation(workspace) if not outcomes.keys().isdisjoint(pipeline.judges) else None
     if metrics is not None:
-        lines += ["", *_table(("figure", "value"), figures(metrics))]
-        lines += ["", *_table(("gate", "verdict"), gates(workspace.tree, metrics).items())]
-        lines += ["", f"Report: `{artifacts / 'evaluate' / 'report.html'}`"]
+        lines += ["", *_table(("figure", "value"), figures(metrics, workspace))]
+        lines += ["", *_table(("gate", "verdict"), gates(workspace.tree, metrics, pipeline).items())]
+        lines += ["", *(f"Report: `{artifacts / judge / 'report.html'}`" for judge in pipeline.judges)]
     page = mlflow_page(run_id)
     lines += ["", f"[This lineage in MLflow]({page}) (while `make ui` runs)"] if page else []
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from components.lineage import process_identity
+from components.pipelines import DEFAULT
 from components.provenance import flow_command, name_of
 from flows.checks import check
 from flows.graph import dvc, judge, select
@@ -24,6 +25,7 @@ def run_pipeline(
     preset: str,
     overrides: Mapping[str, Any],
     *,
+    pipeline: str = DEFAULT,
     until: str | None = None,
     start: str | None = None,
     force: Sequence[str] = (),
@@ -32,10 +34,10 @@ def run_pipeline(
     """Bring stages up to date in a workspace, up to `at_once` at the same time; for each, what DVC did.
 
     Raises:
-        SetupError, ParamsError, ValueError: what was asked for is impossible (`flows.checks.check`).
+        SetupError, PipelineError, ParamsError, ValueError: what was asked for is impossible (`flows.checks.check`).
         StageFailed: a stage failed; the ones after it did not run.
     """
-    workspace = check(preset, overrides, until=until, start=start, force=force)
+    workspace = check(preset, overrides, pipeline=pipeline, until=until, start=start, force=force)
     logger = get_run_logger()
     if workspace.is_variant:
         logger.info("overrides are in force: working in %s, params.yaml stays as it is", workspace.root)
@@ -48,7 +50,7 @@ def run_pipeline(
             return outcomes(states)
         if workspace.is_variant:
             dvc(workspace, "checkout", "--allow-missing", check=False)  # what the overrides do not touch
-        judged = judge(workspace.root)
+        judged = judge(workspace.root, workspace.pipeline.graph_file)
         lineage = _lineage(workspace, preset, overrides, until)
         stages = select(judged.graph, until=until, start=start)
         with lineage:
@@ -65,8 +67,10 @@ def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], un
         "door": "prefect",
         "workspace": workspace.root.name if workspace.is_variant else "repository",
     }
-    name, command = name_of(preset, overrides, workspace.tree), flow_command(preset, overrides, until)
-    return Lineage(workspace.tree, name=name, command=command, tags=tags, root=workspace.root)
+    pipeline = workspace.pipeline
+    name = name_of(preset, overrides, workspace.tree, pipeline)
+    command = flow_command(preset, overrides, until, pipeline.name)
+    return Lineage(workspace.tree, pipeline, name=name, command=command, tags=tags, root=workspace.root)
 
 
 def _ingest(workspace: Workspace, states: dict[str, State], *, force: bool) -> None:

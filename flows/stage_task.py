@@ -11,6 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
+from components import params as parameters
 from flows.graph import dvc, has_remote, is_changed
 from flows.here import LAST_LINES, bring_up_to_date
 from flows.processes import Processes, run_streaming
@@ -72,23 +73,32 @@ def reproduce(
     return _done(stage, result.outcome, result.message)
 
 
+def ingest_command(workspace: Workspace) -> list[str]:
+    """What builds a pipeline's data: from its own source, or from the default pipeline's where it names none."""
+    own = parameters.INGEST in workspace.tree
+    params = workspace.params_file if own else parameters.PARAMS_FILE
+    words = ["-m", "components.stages.ingest", "--data", str(workspace.pipeline.data), "--params", str(params)]
+    return [sys.executable, *words]
+
+
 @task(task_run_name="ingest", cache_policy=NO_CACHE)
 def ingest(workspace: Workspace, *, force: bool) -> State:
-    """Make `data/` the version that `data.dvc` names: pulled or checked out by DVC, or built anew from its source."""
-    pointer, data = workspace.root / "data.dvc", workspace.root / "data"
+    """Make the data the version that their `.dvc` names: pulled or checked out by DVC, or built from the source."""
+    name = str(workspace.pipeline.pointer)
+    pointer, data = workspace.root / name, workspace.root / workspace.pipeline.data
     # What a variant has is only ever a copy: it follows the repository's data.dvc.
-    if pointer.exists() and (not data.exists() or (workspace.is_variant and is_changed(workspace.root, "data.dvc"))):
-        command = "pull" if has_remote(workspace.root) else "checkout"
-        dvc(workspace, command, *(["--force"] if workspace.is_variant else []), "data.dvc", check=False)
+    if pointer.exists() and (not data.exists() or (workspace.is_variant and is_changed(workspace.root, name))):
+        how = "pull" if has_remote(workspace.root) else "checkout"
+        dvc(workspace, how, *(["--force"] if workspace.is_variant else []), name, check=False)
     reporter = Reporter("ingest")
-    command_line = [sys.executable, "-m", "components.stages.ingest", *(["--force"] if force else [])]
-    status = run_streaming(command_line, cwd=workspace.root, env=workspace.environment(), on_line=reporter)
+    command = [*ingest_command(workspace), *(["--force"] if force else [])]
+    status = run_streaming(command, cwd=workspace.root, env=workspace.environment(), on_line=reporter)
     if status:
         return Failed(message="\n".join(reporter.tail))
     unchanged = any(line.startswith("[ingest] unchanged") for line in reporter.tail)
     if not unchanged or not pointer.exists():
         # Into the cache, so that `dvc checkout`, `dvc push` and variants find it.
-        dvc(workspace, *(("commit", "--force", "data.dvc") if pointer.exists() else ("add", "data")))
+        dvc(workspace, *(("commit", "--force", name) if pointer.exists() else ("add", str(workspace.pipeline.data))))
     if unchanged:
         return _done("ingest", "Cached", "unchanged")
     return _done("ingest", "Completed", "built from its source")

@@ -25,10 +25,10 @@ from typing import Any
 
 from prefect import flow
 
+from flows.checks import check
 from flows.command import assignment, run_flow
 from flows.parent_run import tracking
 from flows.run import run_pipeline
-from flows.workspace import open_workspace
 
 NO_STOPS = {"kl_per_reply": 1e9, "entropy_share": 0.0, "distinct_2_share": 0.0, "response_tokens_share": 0.0,
             "ended_share": 0.0}  # fmt: skip
@@ -129,7 +129,7 @@ def study(
             values = {**common, **changes, **dict.fromkeys(chosen.seeds, seed)}
             done = run_pipeline(preset, values, until=chosen.until)
             outcomes[f"{variant}, seed {seed}"] = done[chosen.until]
-            artifacts = open_workspace(Path.cwd(), preset, values).root / "artifacts"
+            artifacts = check(preset, values, until=chosen.until).artifacts
             figures = json.loads((artifacts / chosen.until / "metrics.json").read_text())
             rows.append({"variant": variant, "seed": seed, "figures": figures})
     out = Path(".lineage/studies") / name

@@ -9,28 +9,27 @@ from rich.console import Console
 from rich.table import Table
 
 from components.lineage import StageRecord
-from components.pipelines import ARTIFACTS, open_pipeline
 from components.stage import Kind
 from flows.results import evaluation, figures, gates
-from flows.workspace import Workspace, open_workspace
+from flows.workspace import Workspace
 
-MODELS = {"pretrain": "base", "sft": "SFT", "ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
 SHOWN_REPLIES = 5
 WIDTH = 80
 
 
-def print_summary(outcomes: Mapping[str, str], preset: str, overrides: Mapping[str, Any]) -> None:
+def print_summary(outcomes: Mapping[str, str], workspace: Workspace) -> None:
     """Print the summary of a finished flow. Texts of users and models are printed as they are, never as markup."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal or console.width > WIDTH:
         console.width = WIDTH
-    workspace = open_workspace(Path.cwd(), preset, overrides)
-    artifacts = workspace.root / ARTIFACTS
+    artifacts, judges = workspace.artifacts, workspace.pipeline.judges
     console.print(_stages(outcomes, artifacts))
-    metrics = evaluation(artifacts) if "evaluate" in outcomes else None
+    metrics = evaluation(workspace) if not outcomes.keys().isdisjoint(judges) else None
     if metrics is not None:
         console.print(_results(workspace, metrics))
-        _print_replies(console, artifacts / "evaluate" / "replies.jsonl", next(iter(metrics.get("referees", [])), ""))
+        referee = next(iter(metrics.get("referees", [])), "")
+        for judge in judges:
+            _print_replies(console, artifacts / judge / "replies.jsonl", referee)
     for line in _pointers(workspace, outcomes, metrics is not None):
         console.print(line, soft_wrap=True)
     for stage in outcomes:
@@ -55,10 +54,10 @@ def _stages(outcomes: Mapping[str, str], artifacts: Path) -> Table:
 def _results(workspace: Workspace, metrics: Mapping[str, Any]) -> Table:
     where = f"{metrics['prompts']} held-out prompts, seed {metrics['seed']}"
     table = Table("figure", "value", title=f"Results on {where}")
-    for words, value in figures(metrics):
+    for words, value in figures(metrics, workspace):
         table.add_row(words, value)
     table.add_section()
-    for stage, verdict in gates(workspace.tree, metrics).items():
+    for stage, verdict in gates(workspace.tree, metrics, workspace.pipeline).items():
         table.add_row(f"gate of {stage}", verdict)
     return table
 
@@ -69,12 +68,10 @@ def _print_replies(console: Console, path: Path, referee: str) -> None:
     for line in path.read_text().splitlines()[:SHOWN_REPLIES]:
         row = json.loads(line)
         console.print(f"\nuser      {printable(row['user'])}", style="bold")
-        for model, title in MODELS.items():
-            own = row.get(model)
-            if own is None:
-                continue
-            shown = f"  ({own[referee]:.2f})" if referee in own else ""
-            console.print(f"  {title:8}{printable(own['reply'])}{shown}")
+        for model, own in row.items():
+            if isinstance(own, dict):
+                shown = f"  ({own[referee]:.2f})" if referee in own else ""
+                console.print(f"  {model:10}{printable(own['reply'])}{shown}")
     console.print()
 
 
@@ -84,11 +81,11 @@ def printable(text: str) -> str:
 
 
 def _pointers(workspace: Workspace, outcomes: Mapping[str, str], evaluated: bool) -> Iterator[str]:
-    artifacts = workspace.root / ARTIFACTS
+    artifacts, pipeline = workspace.artifacts, workspace.pipeline
     if evaluated:
-        yield f"Report:      {(artifacts / 'evaluate' / 'report.html').relative_to(workspace.home)}"
+        for judge in pipeline.judges:
+            yield f"Report:      {(artifacts / judge / 'report.html').relative_to(workspace.home)}"
     yield "Runs:        make ui        (Prefect and MLflow, on loopback)"
-    pipeline = open_pipeline()
     made = [node for node in outcomes if node in pipeline.nodes and pipeline.stages[node].model == Kind.LANGUAGE_MODEL]
     records = {stage: StageRecord.load(stage, artifacts) for stage in made}
     named = {stage: record.address for stage, record in records.items() if record is not None and record.address}

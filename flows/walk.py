@@ -143,4 +143,4 @@ def outcomes(states: Mapping[str, State]) -> dict[str, str]:
 def outlook(stage: str, workspace: Workspace) -> str:
     """What the same command does after this stage was cut short."""
     runtime = importlib.import_module("components.runtime")  # MLflow, which only failures wait for
-    return str(runtime.how_it_goes_on(stage, Path(workspace.root)))
+    return str(runtime.how_it_goes_on(stage, workspace.pipeline, Path(workspace.root)))

@@ -20,11 +20,12 @@ from typing import Any
 
 from components import params as parameters
 from components.loopback import spare_loopback
-from components.pipelines import open_pipeline
+from components.pipelines import OpenPipeline
 from components.provenance import flow_command
+from flows.render import render
 
-POINTER = "data.dvc"
-CODE = ("components", "flows", "pipelines")
+REPLACED = ("components", "flows")
+CODE = (*REPLACED, "pipelines")
 # What git does not know yet and a stage may need; a folder of data is read where it lies, in the repository.
 NEW_FILES = (
     *CODE,
@@ -40,7 +41,9 @@ class Workspace:
     root: Path
     home: Path
     tree: dict[str, Any]
+    pipeline: OpenPipeline
     asked: str = ""
+    elsewhere: Path | None = None  # the pipeline's folder where that is not the repository's
 
     @property
     def is_variant(self) -> bool:
@@ -65,10 +68,18 @@ class Workspace:
     @property
     def has_own_data(self) -> bool:
         """Whether this is a variant with another source of data than the repository's."""
-        return (
-            self.is_variant
-            and self.tree["ingest"] != parameters.read_tree(self.home / parameters.PARAMS_FILE)["ingest"]
-        )
+        key = parameters.INGEST
+        return self.is_variant and self.tree.get(key) != parameters.read_tree(self.home / self.params_file).get(key)
+
+    @property
+    def params_file(self) -> Path:
+        """The pipeline's parameters; in a variant those of its copy of the pipeline."""
+        return self.pipeline.params_file
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the pipeline's nodes write."""
+        return self.root / self.pipeline.artifacts
 
     @contextlib.contextmanager
     def exclusive(self, say: Callable[[str], None]) -> Iterator[None]:
@@ -89,43 +100,59 @@ class Workspace:
             yield
 
 
-def open_workspace(home: Path, preset: str, overrides: Mapping[str, Any]) -> Workspace:
-    """The workspace for a preset and overrides.
+def open_workspace(home: Path, preset: str, overrides: Mapping[str, Any], pipeline: OpenPipeline) -> Workspace:
+    """The workspace for a pipeline with a preset and overrides.
 
     Raises:
         ParamsError: unknown preset or key, or values that break the schema; all are listed.
     """
-    tree = parameters.read_tree(home / parameters.PARAMS_FILE)
-    pipeline = open_pipeline()
-    presets = parameters.check(tree, pipeline, source=str(parameters.PARAMS_FILE)).presets
+    tree = parameters.read_tree(home / pipeline.params_file)
+    presets = parameters.check(tree, pipeline, source=str(pipeline.params_file)).presets
     if preset not in presets:
         raise parameters.ParamsError(f"no preset {preset!r}; there are {', '.join(presets)}")
     changes = {**presets[preset], **overrides}
     resolved = parameters.override(tree, changes, pipeline)
     parameters.check(resolved, pipeline, source=f"preset {preset} with overrides")
     if resolved == tree:
-        return Workspace(home, home, tree)
+        return Workspace(home, home, tree, pipeline)
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
-    root = home / ".lineage" / "variants" / f"{preset}-{digest}"
-    return Workspace(root, home, resolved, flow_command(preset, overrides))
+    name = preset if pipeline.is_default else f"{pipeline.name}-{preset}"
+    root = home / ".lineage" / "variants" / f"{name}-{digest}"
+    asked = flow_command(preset, overrides, pipeline=pipeline.name)
+    elsewhere = pipeline.folder if pipeline.folder.is_absolute() else None
+    return Workspace(root, home, resolved, pipeline.within(), asked, elsewhere)
 
 
 def refresh(workspace: Workspace) -> None:
-    """Bring a variant up to date with the repository's code, settings and data; its own results and lock file stay."""
-    if not workspace.is_variant:
-        return
+    """Bring a variant up to date with the repository's code, settings and data; its own results and lock file stay.
+
+    Its graph, and the repository's, is written anew where the declaration or the parameters ask for another.
+    """
+    if workspace.is_variant:
+        _copy(workspace)
+    pipeline, path = workspace.pipeline, workspace.root / workspace.pipeline.graph_file
+    text = render(pipeline, workspace.tree, workspace.root)
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _copy(workspace: Workspace) -> None:
     home, root = workspace.home, workspace.root
-    for folder in CODE:
+    for folder in REPLACED:
         shutil.rmtree(root / folder, ignore_errors=True)
     for name in _files(home):
         target = root / name
-        if name == "dvc.lock" and target.exists():
+        if target.name == "dvc.lock" and target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(home / name, target)
-    parameters.write_tree(workspace.tree, root / parameters.PARAMS_FILE)
-    if workspace.has_own_data or not (home / POINTER).exists():
-        (root / POINTER).unlink(missing_ok=True)  # other data: nothing to compare its digest with
+    if workspace.elsewhere is not None:
+        shutil.copytree(workspace.elsewhere, root / workspace.pipeline.folder, dirs_exist_ok=True)
+    parameters.write_tree(workspace.tree, root / workspace.params_file)
+    pointer = workspace.pipeline.pointer
+    if workspace.has_own_data or not (home / pointer).exists():
+        (root / pointer).unlink(missing_ok=True)  # other data: nothing to compare its digest with
     share_dvc(home, root, no_scm=True)
     (root / ASKED).parent.mkdir(exist_ok=True)
     (root / ASKED).write_text(workspace.asked + "\n")

@@ -9,23 +9,19 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from components.figures import Headline
 from components.gates import Verdict
 
-# (file, stage, columns, y label): drawn from each stage's history.csv
-CURVES = (
-    ("pretrain", "pretrain", ("train/loss",), "loss (nats a token)"),
-    ("bits_per_byte", "pretrain", ("validation/bits_per_byte",), "validation bits per byte"),
-    ("sft", "sft", ("train/loss", "validation/loss"), "loss (nats an assistant token)"),
-    ("reward", "reward", ("train/pair_accuracy",), "pairs ordered rightly"),
-    ("ppo_score", "ppo", ("rollout/score",), "score of a reply"),
-    ("ppo_kl", "ppo", ("rollout/kl_per_reply",), "KL to SFT (nats a reply)"),
-    ("ppo_ended", "ppo", ("rollout/ended_share",), "share of replies that end"),
-    ("ppo_length", "ppo", ("rollout/response_tokens",), "tokens a reply"),
-    ("dpo", "dpo", ("train/pair_accuracy",), "pairs ordered rightly"),
-    ("feedme", "feedme", ("train/loss", "validation/loss"), "loss (nats a token of a best reply)"),
+# What is drawn of a model's history: what its plot's name ends with, the columns that it has of these, the y label.
+DRAWN = (
+    ("", ("train/loss", "validation/loss"), "loss (nats a token)"),
+    ("_bits_per_byte", ("validation/bits_per_byte",), "validation bits per byte"),
+    ("_pairs", ("train/pair_accuracy",), "pairs ordered rightly"),
+    ("_score", ("rollout/score",), "score of a reply"),
+    ("_kl", ("rollout/kl_per_reply",), "KL to the start (nats a reply)"),
+    ("_ended", ("rollout/ended_share",), "share of replies that end"),
+    ("_length", ("rollout/response_tokens",), "tokens a reply"),
 )
-ALIGNED = {"ppo": "PPO", "dpo": "DPO", "feedme": "FeedME"}
-MODELS = ("pretrain", "sft", *ALIGNED)
 REFEREES = {"gold": "gold score", "judge": "judge", "typicality": "typicality"}
 ROWS = (
     ("bits_per_byte", "bits per byte"),
@@ -42,72 +38,77 @@ def write_report(
     metrics: Mapping[str, Any],
     replies: Sequence[Mapping[str, Any]],
     gates: Mapping[str, Verdict],
+    headlines: Sequence[Headline],
     *,
+    fed: Mapping[str, Sequence[str]],
     curves: Mapping[str, Path],
-    calibration: Path,
+    calibration: Mapping[str, Path],
     samples: int,
 ) -> None:
     """Write report.md, report.html and plots/ below out.
 
     Args:
+        out: the evaluating node's folder.
         metrics: as evaluate writes them; `referees` names those who judged, `left_out` what could not be judged.
-        replies: rows with `user` and, for each of `MODELS`, `reply` and a score by each referee.
-        gates: the verdict on each stage.
-        curves: history.csv of each stage that trains.
-        calibration: calibration.csv of the reward model.
+        replies: rows with `user` and, for each model, `reply` and a score by each referee.
+        gates: the verdict on each model.
+        headlines: the figures that the lineage is known by.
+        fed: the nodes that made what is measured, by input.
+        curves: history.csv of each node that trains.
+        calibration: calibration.csv of each reward model.
         samples: how many rows of replies to show.
     """
     plots = out / "plots"
     plots.mkdir(parents=True, exist_ok=True)
-    for name, stage, columns, label in CURVES:
-        history = pd.read_csv(curves[stage])
-        _curve(history, [column for column in columns if column in history], label, stage, plots / f"{name}.png")
-    _calibration(pd.read_csv(calibration), plots / "calibration.png")
-    first = metrics["referees"][0]
-    _histogram(replies, first, plots / f"{first}.png")
+    for node, path in curves.items():
+        _curves(pd.read_csv(path), node, plots)
+    for node, path in calibration.items():
+        _calibration(pd.read_csv(path), node, plots / f"{node}_calibration.png")
+    models, referees = list(fed["models"]), metrics["referees"]
     sections = [
-        ("The road", headline_table(metrics)),
-        ("What alignment gained and cost", alignment_table(metrics)),
-        ("The models side by side", models_table(metrics)),
+        ("What came of it", headline_table(metrics, headlines)),
+        ("What alignment gained and cost", alignment_table(metrics, models)),
+        ("The models side by side", models_table(metrics, models)),
         ("Gates", gates_table(gates)),
-        (f"Replies to held-out prompts, {REFEREES[first]} in brackets", replies_table(replies[:samples], first)),
     ]
+    if referees:
+        first = referees[0]
+        _histogram(replies, first, models, plots / f"{first}.png")
+        title = f"Replies to held-out prompts, {REFEREES[first]} in brackets"
+        sections.append((title, replies_table(replies[:samples], first, models)))
+    sections = [(title, table) for title, table in sections if len(table)]
     (out / "report.md").write_text(_markdown(sections, plots))
     (out / "report.html").write_text(_html(sections, plots))
 
 
-def headline_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """The figures of the stages before alignment."""
-    reward = metrics["reward"]
-    ceiling = f" of a ceiling of {reward['label_ceiling']:.3f}" if "label_ceiling" in reward else ""
-    rows = [
-        ("seed, precision, split", f"{metrics['seed']}, {metrics['precision']}, {metrics['split']}"),
-        ("base model, bits per byte", f"{metrics['pretrain']['bits_per_byte']:.3f}"),
-        (
-            "reward model, held-out pair accuracy",
-            f"{reward['pair_accuracy']:.3f} [{reward['pair_accuracy_low']:.3f}, "
-            f"{reward['pair_accuracy_high']:.3f}]{ceiling}",
-        ),
-        ("reward model, expected calibration error", f"{reward['calibration_error']:.3f}"),
-        *((f"not judged: {name}", why) for name, why in metrics["left_out"].items()),
-    ]
+def headline_table(metrics: Mapping[str, Any], headlines: Sequence[Headline]) -> pd.DataFrame:
+    """The figures that a lineage is known by, with their intervals where they have one."""
+    rows = [("seed, precision, split", f"{metrics['seed']}, {metrics['precision']}, {metrics['split']}")]
+    for line in headlines:
+        subject, _, leaf = line.figure.partition(".")
+        own = metrics.get(subject, {})
+        if leaf in own:
+            low, high = own.get(f"{leaf}_low"), own.get(f"{leaf}_high")
+            rows.append((line.words, f"{own[leaf]:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")))
+    rows += [(f"not judged: {name}", why) for name, why in metrics["left_out"].items()]
     return pd.DataFrame(rows, columns=["figure", "value"])
 
 
-def alignment_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Each way of alignment against the SFT model before every referee, one row a way."""
+def alignment_table(metrics: Mapping[str, Any], models: Sequence[str]) -> pd.DataFrame:
+    """Each model that was set against the reference, before every referee, one row a model."""
+    wins = [f"{name}_win_rate" for name in metrics["referees"]]
     rows = [
         (
-            title,
-            *(share_with_interval(own, f"{name}_win_rate") for name in metrics["referees"]),
-            f"{own['kl']:.2f}",
-            f"{own['pretrain_loss_increase']:+.2%}",
-            f"{own['ended_share']:.1%}",
+            name,
+            *(share_with_interval(own, win) for win in wins),
+            *(f"{own[key]:{how}}" for key, how in (("kl", ".2f"), ("pretrain_loss_increase", "+.2%")) if key in own),
         )
-        for title, own in ((title, metrics[name]) for name, title in ALIGNED.items())
+        for name, own in ((name, metrics[name]) for name in models)
+        if wins and wins[0] in own
     ]
-    wins = [f"wins over SFT by {REFEREES[name]}, {metrics['prompts']} prompts" for name in metrics["referees"]]
-    return pd.DataFrame(rows, columns=["", *wins, "KL to SFT, nats a reply", "loss on plain text", "replies that end"])
+    titles = [f"wins by {REFEREES[name]}, {metrics['prompts']} prompts" for name in metrics["referees"]]
+    extra = ["KL, nats a reply", "loss on plain text"][: len(rows[0]) - 1 - len(titles)] if rows else []
+    return pd.DataFrame(rows, columns=["", *titles, *extra] if rows else None)
 
 
 def share_with_interval(figures: Mapping[str, float], name: str) -> str:
@@ -115,11 +116,14 @@ def share_with_interval(figures: Mapping[str, float], name: str) -> str:
     return f"{figures[name]:.1%} [{figures[f'{name}_low']:.1%}, {figures[f'{name}_high']:.1%}]"
 
 
-def models_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Each stage's model, one column a model."""
-    known = [(key, label) for key, label in ROWS if key in metrics["sft"]]
-    rows = [[label, *(f"{metrics[model][key]:.3f}" for model in MODELS)] for key, label in known]
-    return pd.DataFrame(rows, columns=["", *MODELS])
+def models_table(metrics: Mapping[str, Any], models: Sequence[str]) -> pd.DataFrame:
+    """Each model, one column a model; a figure that one lacks is left empty."""
+    known = [(key, label) for key, label in ROWS if any(key in metrics[model] for model in models)]
+    rows = [
+        [label, *(f"{metrics[model][key]:.3f}" if key in metrics[model] else "" for model in models)]
+        for key, label in known
+    ]
+    return pd.DataFrame(rows, columns=["", *models])
 
 
 def gates_table(gates: Mapping[str, Verdict]) -> pd.DataFrame:
@@ -127,14 +131,21 @@ def gates_table(gates: Mapping[str, Verdict]) -> pd.DataFrame:
     return pd.DataFrame([(name, str(verdict)) for name, verdict in gates.items()], columns=["model", "gate"])
 
 
-def replies_table(replies: Sequence[Mapping[str, Any]], referee: str) -> pd.DataFrame:
+def replies_table(replies: Sequence[Mapping[str, Any]], referee: str, models: Sequence[str]) -> pd.DataFrame:
     """Replies to the same prompt, with a referee's scores; `...` where a reply was cut."""
 
     def cell(own: Mapping[str, Any]) -> str:
         return f"{own['reply']}{'' if own['ended'] else ' ...'} ({own[referee]:.2f})"
 
-    rows = [[row["user"], *(cell(row[model]) for model in MODELS)] for row in replies]
-    return pd.DataFrame(rows, columns=["user", *MODELS])
+    rows = [[row["user"], *(cell(row[model]) for model in models)] for row in replies]
+    return pd.DataFrame(rows, columns=["user", *models])
+
+
+def _curves(history: pd.DataFrame, node: str, plots: Path) -> None:
+    for suffix, names, label in DRAWN:
+        columns = [column for column in names if column in history]
+        if columns:
+            _curve(history, columns, label, node, plots / f"{node}{suffix}.png")
 
 
 def _curve(history: pd.DataFrame, columns: Sequence[str], label: str, title: str, path: Path) -> None:
@@ -150,21 +161,21 @@ def _curve(history: pd.DataFrame, columns: Sequence[str], label: str, title: str
     _save(figure, path)
 
 
-def _calibration(curve: pd.DataFrame, path: Path) -> None:
+def _calibration(curve: pd.DataFrame, node: str, path: Path) -> None:
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
     axes.plot([0.5, 1], [0.5, 1], color="grey", linewidth=0.8, label="calibrated")
-    axes.plot(curve["confidence"], curve["accuracy"], marker="o", linewidth=1.2, label="reward model")
-    axes.set(xlabel="confidence", ylabel="pairs ordered rightly", title="calibration on held-out pairs")
+    axes.plot(curve["confidence"], curve["accuracy"], marker="o", linewidth=1.2, label=node)
+    axes.set(xlabel="confidence", ylabel="pairs ordered rightly", title=f"{node}, calibration on held-out pairs")
     axes.legend()
     axes.grid(alpha=0.3)
     _save(figure, path)
 
 
-def _histogram(replies: Sequence[Mapping[str, Any]], referee: str, path: Path) -> None:
+def _histogram(replies: Sequence[Mapping[str, Any]], referee: str, models: Sequence[str], path: Path) -> None:
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
-    for model in MODELS:
+    for model in models:
         axes.hist([row[model][referee] for row in replies], bins=24, alpha=0.5, label=model)
     axes.set(xlabel=f"{REFEREES[referee]} of a reply", ylabel="prompts", title=f"{REFEREES[referee]} by model")
     axes.legend()

@@ -1,30 +1,33 @@
-"""Evaluate: every stage's model on held-out data, before referees that nothing compared was trained on, and the gates.
+"""Evaluate: models on held-out data, before referees that nothing compared was trained on, and the gates.
 
-Writes metrics.json and its headline, the replies of each model side by side, and a report as Markdown and HTML. A
-stage's newest registered version becomes champion when its gate passes. Choices are made on the validation split
-(`evaluate.split`), where no gate opens; the test split is for what is reported.
+What is measured is a list of tasks (components/tasks). Writes metrics.json and its headline, the replies of each model
+side by side, and a report as Markdown and HTML. A model's newest registered version becomes champion when its gate
+passes. Choices are made on the validation split (`evaluate.split`), where no gate opens; the test split is for what is
+reported.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from components.gates import Gates
 from components.sections.base import BatchSize, Count, Seed, section
 from components.sections.compute import Compute
 from components.sections.generation import Generation
 from components.sections.limits import Limits
-from components.stage import Kind, Stage
+from components.sections.seam import Seam
+from components.stage import Kind, Several, Stage
 
 if TYPE_CHECKING:
     from components.runtime import Work
 
-ALIGNED = ("ppo", "dpo", "feedme")
-
 
 @section
 class Evaluate:
-    """Measuring every model on a held-out split: prompts, comparisons, and the first `text_windows` windows of text."""
+    """Measuring models on a held-out split: prompts, comparisons, and the first `text_windows` windows of text."""
 
     split: Literal["validation", "test"]  # choices are made on validation; what is published is of test
+    tasks: Annotated[tuple[Annotated[Any, Seam("components.tasks")], ...], Field(min_length=1)]
     num_prompts: Count
     text_windows: Count
     batch_size: BatchSize
@@ -42,20 +45,22 @@ STAGE = Stage(
     Evaluate,
     run,
     reads={
-        **dict.fromkeys(("pretrain", "sft", *ALIGNED), Kind.LANGUAGE_MODEL),
-        "reward": Kind.SCALAR_MODEL,
-        "judge": Kind.SCALAR_MODEL,
-        "labeler": Kind.LABELER,
-        "validation": Kind.COMPARISONS,
-        "test": Kind.COMPARISONS,
+        "models": Several(Kind.LANGUAGE_MODEL),  # the last one has the tokenizer with which all chat
+        "plain": Several(Kind.LANGUAGE_MODEL),  # those of the models that know no chat
+        "reference": Several(Kind.LANGUAGE_MODEL),  # the one of the models that others are compared with
+        "reward": Several(Kind.SCALAR_MODEL),
+        "judge": Several(Kind.SCALAR_MODEL),
+        "labeler": Several(Kind.LABELER),
+        "validation": Several(Kind.COMPARISONS),
+        "test": Several(Kind.COMPARISONS),
         "prompts": Kind.PROMPTS,
         "tokens": Kind.TOKENS,
         "demonstrations": Kind.DEMONSTRATIONS,
-        "sft_figures": Kind.FIGURES,
-        "calibration": Kind.CURVE,
-        **{f"{name}_history": Kind.CURVE for name in ("pretrain", "sft", "reward", *ALIGNED)},
+        "figures": Several(Kind.FIGURES),
+        "calibration": Several(Kind.CURVE),
+        "curves": Several(Kind.CURVE),
     },
-    makes={"replies.jsonl": Kind.REPORT, "report.md": Kind.REPORT, "report.html": Kind.REPORT},
+    makes={"replies.jsonl": Kind.REPLIES, "report.md": Kind.REPORT, "report.html": Kind.REPORT},
     shared={
         "seed": Seed,
         "compute.accelerator": Compute,

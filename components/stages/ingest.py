@@ -23,13 +23,12 @@ from components.data.digests import folder_md5, recorded_md5
 from components.data.records import Comparison, Demonstration, Document, Problems, Prompt, RecordError, reason
 from components.data.rows import Malformed
 from components.data.sources.source import SourceError
+from components.pipelines import DATA
 from components.sections.base import section
 from components.sections.seam import Seam
 
 logger = logging.getLogger(__name__)
 
-DATA = Path("data")
-POINTER = Path("data.dvc")
 DOWNLOADS = Path(".lineage/downloads")
 SOURCE_FILE = "source.json"
 RECORDS_PER_FILE = 5000
@@ -90,7 +89,7 @@ def _source(params: Ingest) -> str:
     return json.dumps(described, indent=1, sort_keys=True) + "\n"
 
 
-def is_from_source(params: Ingest, folder: Path) -> bool:
+def is_from_source(params: Ingest, folder: Path, pointer: Path) -> bool:
     """Whether the folder was built from the source that the parameters name, as the source is now.
 
     A source's folder that is not on this machine is taken for unchanged: DVC brought what was made of it.
@@ -100,7 +99,7 @@ def is_from_source(params: Ingest, folder: Path) -> bool:
         return False
     if params.source.is_missing():
         built_from: dict[str, Any] = json.loads(path.read_text())
-        return POINTER.exists() and built_from.items() >= vars(params.source).items()
+        return pointer.exists() and built_from.items() >= vars(params.source).items()
     return path.read_text() == _source(params)
 
 
@@ -110,7 +109,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror}; {DATA}/ is as it was before") from error
+        raise WriteError(f"{path} cannot be written: {error.strerror}; the data are as they were before") from error
 
 
 class _Parts:
@@ -180,39 +179,40 @@ def verify(folder: Path, pointer: Path) -> str:
 
 
 def main() -> None:
-    """Build `data/` where it is missing or its source has changed, and check it against `data.dvc`."""
+    """Build data where they are missing or their source has changed, and check them against their `.dvc`."""
     parser = argparse.ArgumentParser(
         prog="python -m components.stages.ingest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--force", action="store_true", help="build data/ again although its source is as it was")
-    force = parser.parse_args().force
+    parser.add_argument("--force", action="store_true", help="build the data again although their source is as it was")
+    parser.add_argument("--params", type=Path, default=parameters.PARAMS_FILE, help="whose section `ingest` counts")
+    parser.add_argument("--data", type=Path, default=DATA, help="the folder to build")
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s", stream=sys.stdout)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        _bring(_own_section(), force=force)
+        tree = parameters.read_tree(arguments.params)
+        params = parameters.of_section(tree, parameters.INGEST, Ingest, source=str(arguments.params))
+        _bring(params, arguments.data, force=arguments.force)
     except (parameters.ParamsError, RecordError, DigestError, WriteError) as error:
         raise SystemExit(f"ingest: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("ingest: stopped; nothing was changed") from None
 
 
-def _own_section() -> Ingest:
-    return parameters.of_section(parameters.read_tree(), parameters.INGEST, Ingest, source=str(parameters.PARAMS_FILE))
-
-
 def _leave(signum: int, frame: object) -> NoReturn:
     raise SystemExit(f"ingest: stopped by {signal.Signals(signum).name}; nothing was changed")
 
 
-def _bring(params: Ingest, *, force: bool) -> None:
-    if not force and is_from_source(params, DATA):
-        digest = verify(DATA, POINTER)
+def _bring(params: Ingest, data: Path, *, force: bool) -> None:
+    pointer = data.with_name(f"{data.name}.dvc")
+    if not force and is_from_source(params, data, pointer):
+        digest = verify(data, pointer)
         if params.source.is_missing():
-            logger.info("the source is not on this machine; %s/ is what %s records", DATA, POINTER)
+            logger.info("the source is not on this machine; %s/ is what %s records", data, pointer)
         logger.info("unchanged: %s", digest)
         return
-    counts = build(params, DATA, downloads=DOWNLOADS)
-    digest = verify(DATA, POINTER)
+    counts = build(params, data, downloads=DOWNLOADS)
+    digest = verify(data, pointer)
     logger.info("built %s: %s", digest, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
 
 

@@ -51,14 +51,15 @@ def open_court(stage: Work[Any], tokenizer: ChatTokenizer) -> Court:
     inapplicable: list[str] = []
     left_out: dict[str, str] = {}
     demonstrations = stage.read("demonstrations")
-    if json.loads(stage.read("labeler").read_text())["kind"] == "simulated":
+    kinds = [json.loads(path.read_text())["kind"] for path in stage.read_all("labeler").values()]
+    if "simulated" in kinds:
         gold = Gold.of_demonstrations(demonstrations / "train.jsonl")
         referees["gold"] = lambda prompts, replies: [
             gold.score(prompt.user, reply.text(tokenizer)) for prompt, reply in zip(prompts, replies, strict=True)
         ]
         inapplicable.append("judge")
-    else:
-        referees["judge"] = scalar_scores(stage, stage.read("judge"), tokenizer)
+    elif "file" in kinds:
+        referees["judge"] = scalar_scores(stage, next(iter(stage.read_all("judge").values())), tokenizer)
         left_out["gold"] = "the labeler is a file: what its people like has no formula"
         left_out["share_of_ceiling"] = "the labeler is a file: how often its people contradict themselves is not known"
     try:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from components.pipelines import open_pipeline
 from flows import command as command_line
 from flows.workspace import open_workspace
 from tests.contracts.imports import ROOT
@@ -114,7 +115,8 @@ def parse(command, monkeypatch):
                 parse(line.removeprefix(".venv/bin/"), monkeypatch)
     elif re.match(r"python -m flows\.(?!ui\b|reproduce\b)", command):
         options = options_of(command, monkeypatch)
-        open_workspace(ROOT, options["preset"], options.get("overrides", {}))  # the values fit the schema
+        pipeline = open_pipeline(options.get("pipeline", "default"), ROOT)
+        open_workspace(ROOT, options["preset"], options.get("overrides", {}), pipeline)  # the values fit the schema
     else:
         module = shlex.split(command)[2]
         text = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True,

@@ -14,10 +14,14 @@ import yaml
 from mlflow import MlflowClient
 
 from components.figures import FIGURES, is_figure
-from components.lineage import STAGES, flatten
+from components.lineage import flatten
+from components.pipelines import open_pipeline
+from tests.contracts.imports import ROOT
 from tests.flows.repository import make_repository
 
 pytestmark = pytest.mark.slow
+
+STAGES = tuple(open_pipeline(root=ROOT).nodes)
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,22 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import networkx
 import pytest
 
-from components.lineage import STAGES
+from components import params as parameters
+from components.pipelines import open_pipeline
 from flows.lineage import lineage
 from flows.plan import reasons
 from flows.server import addresses
-from flows.summary import print_summary
+from flows.summary import print_summary as summary
+from flows.workspace import Workspace
 from tests.contracts.imports import ROOT
 
+PIPELINE = open_pipeline(root=ROOT)
+STAGES = tuple(PIPELINE.nodes)
 SHARES = {"win_rate": 0.5, "win_rate_low": 0.25, "win_rate_high": 0.75}
 OWN = {f"{by}_{name}": value for by in ("gold", "typicality") for name, value in SHARES.items()}
 OWN |= {"ended_share": 0.96, "kl": 1.5, "pretrain_loss_increase": -0.01}
@@ -43,15 +48,20 @@ def finished(tmp_path, monkeypatch):
     return tmp_path
 
 
+def print_summary(outcomes):
+    """The summary of a flow in the present folder."""
+    summary(outcomes, Workspace(Path.cwd(), Path.cwd(), parameters.read_tree(), PIPELINE))
+
+
 def test_text_of_users_is_printed_as_it_is(finished, capsys):
-    print_summary(dict.fromkeys(STAGES, "Cached"), "default", {})
+    print_summary(dict.fromkeys(STAGES, "Cached"))
     shown = capsys.readouterr().out
     assert shown.count("[INST] hi [/INST] [bold] :smile:") == 6
     assert "\x1b[2J" not in shown and "incomplete: [/tag]" in shown
 
 
 def test_the_summary_fits_80_columns_with_gates_passed_and_failed(finished, capsys):
-    print_summary(dict.fromkeys(STAGES, "Cached"), "default", {})
+    print_summary(dict.fromkeys(STAGES, "Cached"))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     shown = "\n".join(lines)
@@ -61,13 +71,13 @@ def test_the_summary_fits_80_columns_with_gates_passed_and_failed(finished, caps
 
 
 def test_the_command_to_talk_names_what_was_made(finished, capsys):
-    print_summary(dict.fromkeys(STAGES, "Cached"), "default", {})
+    print_summary(dict.fromkeys(STAGES, "Cached"))
     assert capsys.readouterr().out.splitlines().count("Talk to it:  make chat") == 1
-    print_summary({"pretrain": "Completed", "sft": "Completed"}, "default", {})
+    print_summary({"pretrain": "Completed", "sft": "Completed"})
     assert "make chat ARGS='--model models:/gpt-sft/3'" in capsys.readouterr().out
     variant = next((finished / "artifacts").parent.glob(".lineage/variants/*"), None)
     assert variant is None
-    print_summary({"prepare": "Completed"}, "default", {})
+    print_summary({"prepare": "Completed"})
     assert "make chat" not in capsys.readouterr().out
 
 

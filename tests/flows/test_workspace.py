@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dvc.config import Config
 
+from components.pipelines import open_pipeline
 from flows.checks import SetupError, check, check_place
 from flows.doctor import findings
 from flows.variants import remove, variants
@@ -24,7 +25,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def variant(repository, **overrides):
-    workspace = open_workspace(repository.root, "default", overrides or OTHER)
+    workspace = open_workspace(repository.root, "default", overrides or OTHER, open_pipeline(root=repository.root))
     refresh(workspace)
     return workspace.root
 
@@ -115,7 +116,7 @@ def test_variants_are_listed_with_what_asked_for_them_and_removed(repository):
     (listed,) = variants(repository.root)
     assert listed.root == root and listed.asked == "python -m flows.lineage --set ppo.kl_coef=0.3"
     assert 3_000_000 < listed.size < 9_000_000
-    with open_workspace(repository.root, "default", OTHER).exclusive(print):
+    with open_workspace(repository.root, "default", OTHER, open_pipeline(root=repository.root)).exclusive(print):
         assert not remove(root) and root.exists()
     assert "there are " + root.name in repository.run(
         "python", "-m", "flows.variants", "--remove", "../..", check=False
