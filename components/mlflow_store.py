@@ -25,7 +25,7 @@ from components import params as parameters
 from components import store_location, yaml12
 from components.data.digests import recorded_md5
 from components.figures import Headline, of_pipeline
-from components.lineage import StageRecord, home
+from components.lineage import StageRecord
 from components.loopback import spare_loopback
 from components.metric_buffer import Point
 from components.pipelines import OpenPipeline, PipelineError, names, open_pipeline
@@ -85,8 +85,8 @@ def connect() -> tuple[MlflowClient, str]:
 
 @lru_cache(maxsize=1)
 def _headlines() -> list[Headline]:
-    """What the repository's lineages are known by; a pipeline that cannot be read is told by what runs it."""
-    root, found = home(), []
+    """What lineages of this code's pipelines are known by; one that cannot be read is told by what runs it."""
+    root, found = Path(__file__).parents[1], []
     for name in names(root):
         with contextlib.suppress(PipelineError, parameters.ParamsError):
             pipeline = open_pipeline(name, root)

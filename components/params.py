@@ -141,7 +141,15 @@ def sections_of(tree: dict[str, Any], pipeline: "OpenPipeline", nodes: Iterable[
     Raises:
         ParamsError: of the first that has a problem.
     """
-    return {node: of_node(tree, pipeline, node)[0] for node in nodes}
+    found: dict[str, Any] = {}
+    for node in nodes:
+        problems: list[str] = []
+        if _is_there(tree, pipeline, node, problems):
+            own = merged(tree, pipeline.sections(node))
+            found[node] = _typed(pipeline.stages[node].section, node, own, problems)
+        if problems:
+            raise ParamsError(f"{pipeline.params_file}: " + "; ".join(problems))
+    return found
 
 
 def of_section(tree: dict[str, Any], name: str, kind: type[Section], *, source: str) -> Section:

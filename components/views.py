@@ -33,7 +33,7 @@ def missing_tags(tags: Mapping[str, str], headlines: Sequence[Headline]) -> dict
         saved = json.loads(tags[VIEW_TAG])["state"]
     except (KeyError, ValueError, TypeError):
         saved = None
-    if saved != state:
+    if saved != state and headlines:
         now = int(1000 * time.time())
         missing[VIEW_TAG] = json.dumps({"name": VIEW_NAME, "createdAt": now, "updatedAt": now, "state": state})
     return missing

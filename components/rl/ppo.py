@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from components.checkpoints import load_gpt, load_scalar
@@ -38,7 +39,7 @@ PREFLIGHT_PROMPTS = 16
 class PpoModule(TrainingModule):
     """Policy and value network, each with its own optimizer; reference and reward source are frozen beside them."""
 
-    kl_coef: Tensor
+    kl_coef: Float[Tensor, ""]
 
     def __init__(
         self,

@@ -13,12 +13,13 @@ from components.gates import verdict
 from components.models.replies import EncodedPrompt, Reply
 from components.params import load
 from components.pipelines import open_pipeline
-from components.stages.evaluate import ALIGNED
 from components.stages.reward import run as reward
 from components.tasks.referees import open_court, scalar_scores
 from tests.components.alignment import make_files, make_stage, steady
 from tests.contracts.imports import ROOT
 from tests.flows.repository import WORDS
+
+ALIGNED = ("ppo", "dpo", "feedme")
 
 
 def said(role, draw, count=5):

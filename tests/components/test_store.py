@@ -16,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components import mlflow_store, provenance
+from components import params as parameters
 from components.lineage import alias_of, home, process_identity
 from components.lineage_run import point_aliases
 from components.mlflow_store import StoreError, connect
@@ -28,6 +29,7 @@ from tests.contracts.imports import ROOT
 
 PIPELINE = open_pipeline(root=ROOT)
 TREE = {
+    "evaluate": parameters.read_tree(ROOT / "params.yaml")["evaluate"],
     "seed": 1,
     "compute": {"precision": "32-true"},
     "gates": {"sft": [{"metric": "sft.ended_share", "minimum": 0.8}]},
@@ -341,7 +343,7 @@ def test_the_lineage_shows_headlines_verdicts_and_what_was_asked_for(tmp_path, w
     assert run.data.tags["gates"] == "closed: sft"
     assert run.data.tags["mlflow.source.name"] == "python -m flows.lineage"
     page = run.data.tags["mlflow.note.content"]
-    for words in ("| base model, bits per byte | 1.5 |", "python -m flows.lineage", "models:/gpt-sft/1"):
+    for words in ("| pretrain, bits per byte of plain text | 1.5 |", "python -m flows.lineage", "models:/gpt-sft/1"):
         assert words in page
     assert "report.html" in {item.path for item in client.list_artifacts(parent.run_id)}
     tags = client.get_experiment(experiment).tags

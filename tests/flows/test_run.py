@@ -7,14 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from fnmatch import fnmatchcase
 
 import psutil
 import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components.figures import FIGURES, is_figure
+from components.figures import patterns
 from components.lineage import flatten
+from components.params import load
 from components.pipelines import open_pipeline
 from tests.contracts.imports import ROOT
 from tests.flows.repository import make_repository
@@ -126,9 +128,12 @@ def test_a_gate_may_ask_for_every_figure_that_evaluate_makes_and_no_other(reposi
     metrics = json.loads((repository.root / "artifacts/evaluate/metrics.json").read_text())
     models = {name: metrics[name] for name in ("pretrain", "sft", "reward", "ppo", "dpo", "feedme", "best_of_n")}
     found = [name for name, value in flatten(models, separator=".") if isinstance(value, int | float)]
-    assert [name for name in found if not is_figure(name)] == []
-    with_people = {figure for figure in FIGURES if "judge" in figure}  # of a labeler that is a file
-    whole = {figure for figure in FIGURES if not set("*[") & set(figure)} - with_people - {"seed", "prompts"}
+    pipeline = open_pipeline(root=repository.root)
+    tasks = load(pipeline, repository.root).sections["evaluate"].tasks
+    known = patterns(tasks, pipeline.fed("evaluate"))
+    assert [name for name in found if not any(fnmatchcase(name, pattern) for pattern in known)] == []
+    with_people = {figure for figure in known if "judge" in figure}  # of a labeler that is a file
+    whole = {figure for figure in known if not set("*[") & set(figure)} - with_people
     assert whole - set(found) <= {f for f in whole if "typicality" in f}  # needs more held-out replies than there are
 
 
