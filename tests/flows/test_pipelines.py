@@ -9,7 +9,6 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components.pipelines import open_pipeline
 from tests.contracts.imports import ROOT
 from tests.flows.repository import TINY, edited
 
@@ -215,4 +214,3 @@ def test_what_is_wrong_with_a_pipeline_is_said_before_anything_starts(repository
 def test_a_pipeline_that_is_not_there_is_a_sentence_that_lists_those_that_are(repository):
     said = repository.flow("--pipeline", "thrice", check=False)
     assert "no pipeline 'thrice'" in said and "default, twice" in said and "Traceback" not in said
-    assert open_pipeline("twice", repository.root).models == ["pretrain", "polish", "polish-2"]
