@@ -1,5 +1,6 @@
 """Annotations of public functions that take tensors are checked at every call of a test, and at none of a stage."""
 
+from functools import wraps
 from typing import Any
 
 import torch
@@ -25,9 +26,15 @@ LIKE_MYPY = BeartypeConf(is_pep484_tower=True)  # a whole number may stand where
 def checked(function: Any) -> Any:
     """What refuses the arguments, and the result, that a function's annotations do not allow.
 
-    torch.compile leaves it alone: traced, it refuses what is right.
+    It leaves what torch.compile traces alone: traced, it would refuse what is right.
     """
-    return torch.compiler.disable(beartype(function, conf=LIKE_MYPY))
+    refusing = beartype(function, conf=LIKE_MYPY)
+
+    @wraps(refusing)
+    def unless_traced(*args: Any, **kwargs: Any) -> Any:
+        return None if torch.compiler.is_compiling() else refusing(*args, **kwargs)
+
+    return unless_traced
 
 
 def check() -> None:
