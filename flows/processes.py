@@ -80,9 +80,9 @@ def stop_group(process: subprocess.Popen[str]) -> None:
 
 def _twin(error: BaseException) -> BaseException:
     """An equal exception, for another thread to raise. (To copy it fails where it was given a keyword.)"""
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    return twin
+    copied = type(error).__new__(type(error), *error.args)
+    copied.__dict__.update(error.__dict__)
+    return copied
 
 
 def _start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:

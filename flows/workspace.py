@@ -20,7 +20,7 @@ from typing import Any
 
 from components import params as parameters
 from components.loopback import spare_loopback
-from components.pipelines import OpenPipeline
+from components.pipelines import PARAMS_FILE, OpenPipeline
 from components.provenance import flow_command
 from flows.render import render
 
@@ -68,8 +68,9 @@ class Workspace:
     @property
     def has_own_data(self) -> bool:
         """Whether this is a variant with another source of data than the repository's."""
+        file = self.elsewhere / PARAMS_FILE if self.elsewhere else self.home / self.params_file
         key = parameters.INGEST
-        return self.is_variant and self.tree.get(key) != parameters.read_tree(self.home / self.params_file).get(key)
+        return self.is_variant and self.tree.get(key) != parameters.read_tree(file).get(key)
 
     @property
     def params_file(self) -> Path:

@@ -64,7 +64,7 @@ def load_comparisons(
         found = encode_comparison(
             row, tokenizer, max_prompt_tokens=max_prompt_tokens, max_reply_tokens=max_reply_tokens
         )
-        distinct = _without_twins(found)
+        distinct = _without_repetitions(found)
         dropped["replies_alike"] += len(found.replies) - len(distinct.replies)
         if len(set(distinct.ranks)) > 1:
             kept.append(distinct)
@@ -83,7 +83,7 @@ def distinct_places(comparison: EncodedComparison) -> list[int]:
     return [i for i, reply in enumerate(comparison.replies) if reply not in comparison.replies[:i]]
 
 
-def _without_twins(comparison: EncodedComparison) -> EncodedComparison:
+def _without_repetitions(comparison: EncodedComparison) -> EncodedComparison:
     places = distinct_places(comparison)
     return replace(
         comparison,

@@ -57,8 +57,8 @@ def prepare(stage: "Work[Prepare]") -> None:
     tokenizer.save(str(stage.path("tokenizer.json")))
     chat = ChatTokenizer(tokenizer)
     metas = _encode(stage, shards, chat)
-    brought = _brought(stage, chat, report)
-    report.kept["comparisons brought"] = write_records(stage.path("comparisons.jsonl"), brought)
+    supplied = _user_comparisons(stage, chat, report)
+    report.kept["user comparisons"] = write_records(stage.path("comparisons.jsonl"), supplied)
     _export_conversations(stage, shards, chat, report)
     _summarise(stage, report, metas, chat)
     _check_enough(stage, report, metas)
@@ -115,10 +115,10 @@ def _encode(stage: "Work[Prepare]", shards: list[Path], chat: ChatTokenizer) -> 
     return {split: writer.close() for split, writer in writers.items()}
 
 
-def _brought(stage: "Work[Prepare]", chat: ChatTokenizer, report: CorpusReport) -> Iterator[Comparison]:
+def _user_comparisons(stage: "Work[Prepare]", chat: ChatTokenizer, report: CorpusReport) -> Iterator[Comparison]:
     for comparison in clean_comparisons(stage.read("data"), report):
         said, longest = as_chat(comparison.messages), stage.limits.max_prompt_tokens
-        report.cut["comparisons brought"] += chat.is_cut(said, max_tokens=longest)
+        report.cut["user comparisons"] += chat.is_cut(said, max_tokens=longest)
         yield comparison
 
 
@@ -137,7 +137,7 @@ def _export_conversations(
             pool.add(_conversations(shard, stage))
             progress.advance()
     for prompt in clean_prompts(stage.read("data"), report):
-        pool.add_brought(prompt, prompt_use_of(group_of(prompt), params))
+        pool.add_user_prompt(prompt, prompt_use_of(group_of(prompt), params))
     prompts = pool.resolve()
     report.dropped.update(pool.dropped)
     for use, found in prompts.items():

@@ -39,7 +39,7 @@ class PromptPool:
             else:
                 self._add_prompts(name, group, messages, role)
 
-    def add_brought(self, prompt: Prompt, use: str) -> None:
+    def add_user_prompt(self, prompt: Prompt, use: str) -> None:
         """Take in a prompt that the user brought as one."""
         self._keep(self._digest(as_chat(prompt.messages)), prompt, use)
 

@@ -100,9 +100,9 @@ def _check_replies(fields: dict[str, Any]) -> None:
         raise ValueError("all replies are identical")
     first: dict[str, int] = {}
     for number, reply in enumerate(replies):
-        twin = first.setdefault(str(reply), number)
-        if ranks[twin] != ranks[number]:
-            raise ValueError(f"replies {twin + 1} and {number + 1} are identical and have different ranks")
+        same = first.setdefault(str(reply), number)
+        if ranks[same] != ranks[number]:
+            raise ValueError(f"replies {same + 1} and {number + 1} are identical and have different ranks")
 
 
 def plain(value: Any, where: str = "") -> Any:

@@ -42,7 +42,7 @@ class LoraLinear(nn.Linear):
         return self.weight + self.alpha / self.rank * self.up @ self.down
 
 
-def twin(model: Network) -> Network:
+def shared_copy(model: Network) -> Network:
     """A copy that shares the tensors which do not train, and has its own of those which do."""
     return copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
 
@@ -56,7 +56,7 @@ def trainable(model: Network, weights: Full | Lora, *, new_tokens: bool = False)
     """
     if isinstance(weights, Full):
         return model
-    adapted = twin(model.requires_grad_(False))
+    adapted = shared_copy(model.requires_grad_(False))
     for block in _trunk(adapted).blocks:
         for parent in list(block.modules()):
             for name, child in list(parent.named_children()):

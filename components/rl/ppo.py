@@ -13,7 +13,7 @@ from components.data.chat import ChatTokenizer
 from components.data.order import epoch_rows
 from components.data.tokens import TokenFile
 from components.losses.kl_control import schulman_coefficient, ziegler_coefficient
-from components.models.adapters import trainable, twin
+from components.models.adapters import shared_copy, trainable
 from components.models.generation import sample_replies, uniforms
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
@@ -21,7 +21,7 @@ from components.models.replies import EncodedPrompt, sampling_of
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
 from components.rewards.source import RewardSource
-from components.rl.rollout import Experience, Rollout, appraise, as_batch, examine, rollout_figures
+from components.rl.rollout import Experience, Rollout, as_batch, collect, compute_advantages, rollout_figures
 from components.rl.safeguards import check_rollout, preflight
 from components.rl.update import PolicyUpdate
 from components.runtime import Work
@@ -60,7 +60,7 @@ class PpoModule(TrainingModule):
             if adapted:
                 critic = reward.network or load_scalar(stage.read("reward"), reference)
             self.value = trainable(critic, params.weights)
-        self.averaged = twin(self.policy).requires_grad_(False) if params.ema_decay else None
+        self.averaged = shared_copy(self.policy).requires_grad_(False) if params.ema_decay else None
         self.register_buffer("kl_coef", torch.tensor(params.kl_coef, dtype=torch.float64))
         # In a dict, so that Lightning neither checkpoints nor trains it.
         self.frozen: dict[str, GPT | ScalarGPT] = {"reference": reference}
@@ -107,11 +107,11 @@ class PpoModule(TrainingModule):
         if step == 0:
             with autocast("32-true", self.device):  # bf16 would hide in its rounding what this looks for
                 self._preflight(prompts, places)
-        experience = appraise(rollout, params, kl_coef=float(self.kl_coef), total=self.total)
+        experience = compute_advantages(rollout, params, kl_coef=float(self.kl_coef), total=self.total)
         figures = rollout_figures(experience, self.total)
         figures["rollout/kl_coef"] = float(self.kl_coef)
         check_rollout(figures, self._first_figures(figures), params.stops)
-        figures |= self.improve(experience, places, step)
+        figures |= self.update(experience, places, step)
         self._control_kl(figures["rollout/kl_per_reply"])
         if step % SAMPLE_INTERVAL == 0:
             self._log_samples(prompts, rollout, step)
@@ -135,7 +135,7 @@ class PpoModule(TrainingModule):
             end_id=self.tokenizer.end,
             pad_id=self.tokenizer.pad,
         )
-        return examine(
+        return collect(
             ids,
             replies,
             self.reward.score(prompts, as_batch(ids, replies, pad_id=self.tokenizer.pad)),
@@ -147,7 +147,7 @@ class PpoModule(TrainingModule):
             pad_id=self.tokenizer.pad,
         )
 
-    def improve(self, experience: Experience, places: list[int], step: int) -> dict[str, float]:
+    def update(self, experience: Experience, places: list[int], step: int) -> dict[str, float]:
         """Inner epochs over the rollout in fresh random minibatches; figures averaged over the updates.
 
         Minibatches are drawn from the batch of all processes, so they are the same however many there are.

@@ -72,7 +72,7 @@ class Experience:
         rollout = Rollout(batch, **parts)  # type: ignore[arg-type]
         return Experience(rollout, self.advantages[index, :width], self.returns[index, :width])
 
-    def muted(self) -> "Experience":
+    def masked(self) -> "Experience":
         """The same rows, of which no token counts."""
         batch = self.rollout.batch
         silent = SequenceBatch(batch.input_ids, batch.prompt_lengths, torch.zeros_like(batch.response_mask))
@@ -80,7 +80,7 @@ class Experience:
 
 
 @torch.no_grad()
-def examine(
+def collect(
     prompts: Sequence[Sequence[int]],
     replies: Replies,
     raw_scores: Float[Tensor, "B"],
@@ -103,7 +103,7 @@ def examine(
     kept: Tensor | None = None
     for rows in groups_of(batch):
         group = batch.rows(rows)
-        found, group_kept = _examine_group(group, policy, reference, sampling)
+        found, group_kept = _group_figures(group, policy, reference, sampling)
         width = group.response_mask.shape[1]
         for name, values in found.items():
             figures[name][rows, :width] = values * group.response_mask
@@ -122,7 +122,7 @@ def examine(
     )
 
 
-def _examine_group(
+def _group_figures(
     group: SequenceBatch, policy: GPT, reference: GPT, sampling: Sampling
 ) -> tuple[dict[str, Tensor], Tensor | None]:
     """Figures of each token, [B, R], by their names in `Rollout`; and what the sampler could draw, [B, R, V]."""
@@ -148,7 +148,7 @@ def as_batch(prompts: Sequence[Sequence[int]], replies: Replies, *, pad_id: int)
     return pack([list(prompt) for prompt in prompts], ids, pad_id=pad_id).to(replies.ended.device)
 
 
-def appraise(rollout: Rollout, params: "Ppo", *, kl_coef: float, total: Total = alone) -> Experience:
+def compute_advantages(rollout: Rollout, params: "Ppo", *, kl_coef: float, total: Total = alone) -> Experience:
     """Advantages and returns of a rollout, by the algorithm of `params`; whitening is over all processes.
 
     Without a value network the advantage of a reply's tokens is that of the whole reply, whose return is its score

@@ -53,7 +53,7 @@ class PolicyUpdate:
         size = self.params.microbatch_size
         parts = [experience.rows(index) for index in torch.split(rows, size)] if len(rows) else []
         most = int(self.module.largest(torch.tensor(len(parts), device=rows.device)))
-        return parts + [experience.rows(rows.new_zeros(1)).muted()] * (most - len(parts))
+        return parts + [experience.rows(rows.new_zeros(1)).masked()] * (most - len(parts))
 
     def _update_policy(self, parts: list[Experience], count: Tensor, number: int) -> dict[str, float]:
         module, params = self.module, self.params

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from components.checkpoints import load_gpt, load_scalar, save_model
-from components.models.adapters import LoraLinear, merged, trainable, twin
+from components.models.adapters import LoraLinear, merged, shared_copy, trainable
 from components.models.heads import ScalarGPT
 from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
@@ -128,7 +128,7 @@ def test_merged_weights_compute_the_same(trunk):
 
 def test_a_twin_shares_what_is_frozen_alone(trunk):
     model = trainable(trunk, LORA)
-    copied = twin(model)
+    copied = shared_copy(model)
     for (name, one), (_, other) in zip(model.named_parameters(), copied.named_parameters(), strict=True):
         assert (one is other) == (not one.requires_grad), name
 

@@ -20,7 +20,7 @@ from components.models.generation import Replies
 from components.models.heads import ScalarGPT
 from components.models.scoring import response_logits, response_logprobs
 from components.rewards.source import RewardSource
-from components.rl.rollout import Experience, Rollout, appraise, distinct_bigrams, examine, rollout_figures
+from components.rl.rollout import Experience, Rollout, collect, compute_advantages, distinct_bigrams, rollout_figures
 from components.rl.safeguards import PreflightFailed, TrainingStopped, check_rollout, preflight
 from components.rl.update import PolicyUpdate
 from components.sections.weights import Lora
@@ -66,7 +66,7 @@ def experience_of(module):
         for network in filter(None, (module.policy, module.value)):
             for parameter in network.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
-    return appraise(rollout, module.stage.section, kl_coef=0.1)
+    return compute_advantages(rollout, module.stage.section, kl_coef=0.1)
 
 
 def improved(stage, experience=None, places=None, **changes):
@@ -74,7 +74,7 @@ def improved(stage, experience=None, places=None, **changes):
     module = make_module(stage(**changes))
     own = experience_of(module)
     experience = own if experience is None else experience(own)
-    figures = module.improve(experience, places or list(range(8)), step=0)
+    figures = module.update(experience, places or list(range(8)), step=0)
     weights = {f"policy.{name}": w for name, w in module.policy.state_dict().items()}
     if module.value is not None:
         weights |= {f"value.{name}": w for name, w in module.value.state_dict().items()}
@@ -195,7 +195,7 @@ def test_mixing_by_coefficient_is_the_gradient_of_the_summed_loss(stage):
         return 0.0
 
     module.apply_gradients = record
-    module.improve(experience, list(range(8)), step=0)
+    module.update(experience, list(range(8)), step=0)
     for found, wanted in zip(seen[module.policy], expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
 
@@ -328,13 +328,13 @@ def test_the_score_lands_on_the_end_marker_wherever_it_is(stage, lengths, ended)
     mask = torch.arange(8) < torch.tensor(lengths)[:, None]
     replies = Replies(torch.full((3, 8), 9) * mask, mask, torch.tensor(ended))
     scores = torch.tensor([1.0, 2.0, 3.0])
-    rollout = examine(
+    rollout = collect(
         [[5, 6], [5], [5, 6, 7]], replies, scores, policy=module.policy, reference=module.frozen["reference"],
         value_model=None, sampling=Sampling(), unended_score=-4.0, pad_id=0,
     )  # fmt: skip
     params = stage(ppo__kl_coef=0.0).section
     flat = replace(params, algorithm=replace(params.algorithm, gae_lambda=0.0))
-    returns = appraise(rollout, flat, kl_coef=0.0).returns  # lambda 0, values 0: the return is the reward itself
+    returns = compute_advantages(rollout, flat, kl_coef=0.0).returns  # lambda 0, values 0: it is the reward itself
     expected = torch.zeros(3, 8)
     for row, (length, end, score) in enumerate(zip(lengths, ended, scores, strict=True)):
         expected[row, length - 1] = score if end else -4.0

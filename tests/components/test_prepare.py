@@ -164,5 +164,5 @@ def test_a_long_system_message_leaves_the_users_words_in_every_prompt(place):
             ids = chat.encode_prompt(plain, max_tokens=longest)
             assert len(ids) <= longest
             assert ids[-2] == chat.encode_text(plain[-1]["content"])[-1]
-    assert stage.metrics["cut"]["comparisons_brought"] == 1
+    assert stage.metrics["cut"]["user_comparisons"] == 1
     assert stage.metrics["dropped"]["answers_of_demonstrations_after_too_long_a_turn"] > 0
