@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from components.sections.base import Count, Fraction, NaturalNumber, NonNegative, Positive, section
+from components.sections.base import BatchSize, Count, Fraction, NaturalNumber, NonNegative, Positive, section
 
 
 @section
@@ -49,3 +49,12 @@ class Steps:
         if problem := self.optimizer.warmup_problem(self.max_steps, "steps"):
             raise ValueError(f"optimizer.{problem}")
         return self
+
+
+@section
+class Imitation(Steps):
+    """What every stage has that fine-tunes on given conversations; a batch is `batch_size` rows."""
+
+    batch_size: BatchSize
+    validation_interval: Count
+    validation_batches: Count

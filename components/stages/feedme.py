@@ -6,11 +6,11 @@ the weights. No reward model and no reinforcement learning. Writes a model folde
 
 from typing import TYPE_CHECKING
 
-from components.sections.base import BatchSize, Count, Seed, section
+from components.sections.base import Seed, section
 from components.sections.compute import Compute
 from components.sections.generation import Generation
 from components.sections.limits import Limits
-from components.sections.optimizer import Steps
+from components.sections.optimizer import Imitation
 from components.stage import Curve, Kind, Stage
 
 if TYPE_CHECKING:
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 
 
 @section
-class Feedme(Steps):
+class Feedme(Imitation):
     """Fine-tuning on the best-ranked replies; a batch is `batch_size` rows."""
 
     seed_offset: Seed  # added to `seed` in this stage alone, to repeat it
-    batch_size: BatchSize
-    validation_interval: Count
-    validation_batches: Count
 
 
 def run(work: "Work[Feedme]") -> None:

@@ -7,10 +7,10 @@ Writes a model folder and registers it.
 import math
 from typing import TYPE_CHECKING
 
-from components.sections.base import BatchSize, Count, Seed, section
+from components.sections.base import Seed, section
 from components.sections.compute import Compute
 from components.sections.limits import Limits
-from components.sections.optimizer import Steps
+from components.sections.optimizer import Imitation
 from components.sections.weights import Weights
 from components.stage import Curve, Kind, Stage
 
@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 
 
 @section
-class Sft(Steps):
+class Sft(Imitation):
     """Fine-tuning on demonstrations; a batch is `batch_size` rows of `limits.max_demonstration_tokens`."""
 
-    batch_size: BatchSize
     weights: Weights
-    validation_interval: Count
-    validation_batches: Count
 
 
 def run(work: "Work[Sft]") -> None:

@@ -1,6 +1,6 @@
-"""Training on given conversations: what sft and feedme share."""
+"""Training on given conversations: next-token prediction on what the assistant says."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +12,8 @@ from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.transformer import GPT
 from components.runtime import Work
+from components.sections.optimizer import Imitation
 from components.training.fit import SupervisedModule, compiled
-
-if TYPE_CHECKING:
-    from components.stages.feedme import Feedme
-    from components.stages.sft import Sft
 
 GROUP_ROWS = 8
 
@@ -26,13 +23,13 @@ class ImitationModule(SupervisedModule):
 
     def __init__(
         self,
-        stage: "Work[Sft] | Work[Feedme]",
+        stage: Work[Any],
         model: GPT,
         *,
         train: DemonstrationRows,
         validation: DemonstrationRows,
     ) -> None:
-        params = stage.section
+        params: Imitation = stage.section
         super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
         self.params = params
         self.train_rows, self.validation_rows = train, validation
