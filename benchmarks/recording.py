@@ -10,8 +10,9 @@ from components import params as parameters
 from components.models.precision import resolve, training_device
 from components.pipelines import open_pipeline
 from components.process import keep_memory
-from components.runtime import Work, quiet_libraries
+from components.runtime import quiet_libraries
 from components.tracking import SilentTracker
+from components.work import Work
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,8 +8,8 @@ import torch
 
 from components.checkpoints import recorded_precision
 from components.models.precision import resolve, training_device
-from components.runtime import Work
 from components.stage import Kind, Several
+from components.work import Work
 
 
 def device_of(stage: Work[Any]) -> torch.device:

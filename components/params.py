@@ -2,16 +2,13 @@
 
 import copy
 import importlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from components import figures, yaml12
-from components.sections.seam import Seam
+from components.sections.values import forms, merged, typed
 
 if TYPE_CHECKING:
     from components.pipelines import OpenPipeline
@@ -100,11 +97,11 @@ def check(tree: dict[str, Any], pipeline: "OpenPipeline", *, source: str) -> Par
     problems: list[str] = []
     shared_types = _shared_types(pipeline, tree)
     sections = {
-        node: _typed(stage.section, node, merged(tree, pipeline.sections(node)), problems)
+        node: typed(stage.section, node, merged(tree, pipeline.sections(node)), problems)
         for node, stage in pipeline.stages.items()
         if stage.section is not None and _is_there(tree, pipeline, node, problems)
     }
-    shared = {name: _typed(kind, name, tree.get(name), problems, name in tree) for name, kind in shared_types.items()}
+    shared = {name: typed(kind, name, tree.get(name), problems, name in tree) for name, kind in shared_types.items()}
     problems += _contradictions(shared, pipeline)
     if not problems:
         problems += figures.problems(pipeline, sections, shared.get(GATES) or {})
@@ -127,9 +124,9 @@ def of_node(tree: dict[str, Any], pipeline: "OpenPipeline", node: str) -> tuple[
     stage = pipeline.stages[node]
     own = None
     if stage.section is not None and _is_there(tree, pipeline, node, problems):
-        own = _typed(stage.section, node, merged(tree, pipeline.sections(node)), problems)
+        own = typed(stage.section, node, merged(tree, pipeline.sections(node)), problems)
     types = {key.partition(".")[0]: kind for key, kind in stage.shared.items()}
-    shared = {name: _typed(kind, name, tree.get(name), problems, name in tree) for name, kind in types.items()}
+    shared = {name: typed(kind, name, tree.get(name), problems, name in tree) for name, kind in types.items()}
     if problems:
         raise ParamsError(f"{pipeline.params_file}: " + "; ".join(problems))
     return own, shared
@@ -146,7 +143,7 @@ def sections_of(tree: dict[str, Any], pipeline: "OpenPipeline", nodes: Iterable[
         problems: list[str] = []
         if _is_there(tree, pipeline, node, problems):
             own = merged(tree, pipeline.sections(node))
-            found[node] = _typed(pipeline.stages[node].section, node, own, problems)
+            found[node] = typed(pipeline.stages[node].section, node, own, problems)
         if problems:
             raise ParamsError(f"{pipeline.params_file}: " + "; ".join(problems))
     return found
@@ -159,29 +156,10 @@ def of_section(tree: dict[str, Any], name: str, kind: type[Section], *, source: 
         ParamsError: lists every problem of this section.
     """
     problems: list[str] = []
-    found: Section = _typed(kind, name, tree.get(name), problems, name in tree)
+    found: Section = typed(kind, name, tree.get(name), problems, name in tree)
     if problems:
         raise ParamsError(f"{source}: " + "; ".join(problems))
     return found
-
-
-def merged(tree: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
-    """One section of several, in which a later one only has what differs.
-
-    Where a part is of another `kind` than before, it takes the part's place as a whole.
-    """
-    result: dict[str, Any] = {}
-    for name in names:
-        result = _merge(result, tree.get(name) or {})
-    return result
-
-
-def _merge(below: Any, above: Any) -> Any:
-    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
-        return copy.deepcopy(above)
-    if "kind" in above and above["kind"] != below.get("kind"):
-        return copy.deepcopy(dict(above))
-    return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
 
 
 def _is_there(tree: Mapping[str, Any], pipeline: "OpenPipeline", node: str, problems: list[str]) -> bool:
@@ -203,32 +181,6 @@ def _shared_types(pipeline: "OpenPipeline", tree: Mapping[str, Any]) -> dict[str
     if INGEST in tree or pipeline.is_default or pipeline.data != DATA:
         types[INGEST] = importlib.import_module(INGEST_STAGE).Ingest
     return types | {PRESETS: PRESETS_TYPE}
-
-
-def _typed(kind: Any, name: str, value: Any, problems: list[str], there: bool = True) -> Any:
-    """A value as its type, or None after its problems have been added to the list."""
-    if not there:
-        problems.append(f"{name}: it is missing")
-        return None
-    try:
-        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
-    except ValidationError as error:
-        for found in error.errors():
-            place = ".".join(part for part in (name, _place(found, value)) if part)
-            problems.append(f"{place}: {found['msg'].removeprefix('Value error, ')}")
-        return None
-
-
-def _place(error: Any, tree: Any) -> str:
-    """Where in a section a problem is: without the kinds by which pydantic tells the forms of a section apart."""
-    node, keys = tree, []
-    for key in error["loc"]:
-        inside = (isinstance(node, dict) and key in node) or (isinstance(node, list) and isinstance(key, int))
-        if inside or (error["type"] == "missing" and key == error["loc"][-1]):
-            keys.append(str(key))
-        if inside:
-            node = node[key]
-    return ".".join(keys)
 
 
 def _contradictions(shared: Mapping[str, Any], pipeline: "OpenPipeline") -> Iterator[str]:
@@ -254,23 +206,13 @@ def _is_parameter(keys: list[str], pipeline: "OpenPipeline", tree: Mapping[str, 
     types |= {name: stage.section for node, stage in pipeline.stages.items() for name in pipeline.sections(node)}
     if keys[0] not in types:
         return False
-    kinds = list(_forms(types[keys[0]]))
+    kinds = list(forms(types[keys[0]]))
     for key in keys[1:]:
         found = [field.type for kind in kinds for field in fields(kind) if field.name == key]
         if not found:
             return False
-        kinds = [form for kind in found for form in _forms(kind)]
+        kinds = [form for kind in found for form in forms(kind)]
     return True
-
-
-def _forms(kind: Any) -> Iterator[Any]:
-    """The sections that a type may be."""
-    if isinstance(kind, Seam):
-        yield from (form for _, form in kind.sections())
-    elif is_dataclass(kind):
-        yield kind
-    for part in get_args(kind):
-        yield from _forms(part)
 
 
 def override(

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from components.runtime import Work
+    from components.work import Work
 
 OUTSIDE = "./"  # how a reference to a file of the repository begins, which no node makes
 NOTHING: Mapping[str, Any] = MappingProxyType({})

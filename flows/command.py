@@ -123,8 +123,8 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         type=_count,
         default=1,
         metavar="N",
-        help="how many stages may run at the same time once what they use is there, such as those "
-        "that align one model in different ways (default 1: trainings that share cores or a GPU take longer side by side than in turn)",
+        help="how many stages may run at the same time once what they use is there, such as those that align one model "
+        "in different ways (default 1: trainings that share cores or a GPU take longer side by side than in turn)",
     )
     return parser
 

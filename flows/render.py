@@ -20,7 +20,8 @@ from components import params as parameters
 from components.pipelines import DECLARATION, OpenPipeline, PipelineError, names, open_pipeline
 from components.stage import Stage
 
-DEPLOYMENTS = Path("prefect.yaml")
+DEPLOYMENTS, PAGE = Path("prefect.yaml"), Path("ARCHITECTURE.md")
+MARKS = ("<!-- graph -->", "<!-- /graph -->")
 RUNTIME = Path("components/runtime.py")  # what runs every stage
 # They watch a stage or tell it where its files lie: what they do shows in run.json, MLflow and the terminal, not in
 # models and figures, or stands in the stage's entry anyway. Were they dependencies, a reworded log line would retrain a
@@ -138,6 +139,25 @@ def _sections_of(value: Any) -> Iterator[type]:
             yield from _sections_of(item)
 
 
+def diagram(pipeline: OpenPipeline) -> str:
+    """The graph as lines of text: a node, and the nodes that feed it."""
+    widest = max(map(len, pipeline.nodes))
+    rows = []
+    for node in pipeline.nodes:
+        above = pipeline.makers(node)
+        known = {name for maker in above for name in pipeline.ancestors(maker)}
+        # What feeds it by way of another is left out, but for the data and the models that it names itself.
+        direct = [name for name in above if name not in known]
+        rows.append(f"    {node:{widest}} <- {', '.join(direct) or pipeline.data}")
+    return "\n".join(rows)
+
+
+def with_diagram(text: str, drawn: str) -> str:
+    """A page, now `text`, with a drawing of the graph between its marks."""
+    head, _, rest = text.partition(MARKS[0])
+    return f"{head}{MARKS[0]}\n\n{drawn}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+
+
 def deployments(pipelines: Sequence[OpenPipeline], text: str) -> str:
     """The text of prefect.yaml, now `text`, with a deployment of each pipeline and one up to each of its nodes."""
     head, opening, _ = text.partition("deployments:\n")
@@ -164,6 +184,7 @@ def main() -> None:
         texts = {each.graph_file: render(each, parameters.read_tree(each.params_file)) for each in pipelines}
         if not arguments.pipeline:
             texts[DEPLOYMENTS] = deployments(pipelines, DEPLOYMENTS.read_text())
+            texts |= {PAGE: with_diagram(PAGE.read_text(), diagram(pipelines[0]))} if PAGE.exists() else {}
     except (PipelineError, parameters.ParamsError) as error:
         sys.exit(str(error))
     for path, text in texts.items():

@@ -1,8 +1,6 @@
 """The walk over a graph's stages: each starts when what it uses is up to date, as many at once as a limit allows."""
 
-import importlib
 from collections.abc import Collection, Mapping, Sequence, Set
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -10,6 +8,7 @@ import networkx
 from prefect import State, get_run_logger
 from prefect.futures import PrefectFuture
 
+from components.state import how_it_goes_on
 from flows.graph import Judgement
 from flows.processes import Processes
 from flows.stage_task import reproduce
@@ -142,5 +141,4 @@ def outcomes(states: Mapping[str, State]) -> dict[str, str]:
 
 def outlook(stage: str, workspace: Workspace) -> str:
     """What the same command does after this stage was cut short."""
-    runtime = importlib.import_module("components.runtime")  # MLflow, which only failures wait for
-    return str(runtime.how_it_goes_on(stage, workspace.pipeline, Path(workspace.root)))
+    return how_it_goes_on(stage, workspace.pipeline, workspace.root)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from benchmarks.recording import RecordingTracker
-from components.runtime import Work
 from components.training.fit import TrainingModule, fit
+from components.work import Work
 
 NEVER = 10**9  # steps
 

@@ -37,7 +37,7 @@ from components.data.records import (
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileMeta, TokenFileWriter
 from components.progress import Progress
-from components.runtime import Work
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.prepare import Prepare

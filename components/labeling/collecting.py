@@ -16,7 +16,7 @@ from components.labeling.gold import Gold
 from components.labeling.simulated import calibrate, pair_differences
 from components.models.replies import EncodedPrompt, Reply, load_prompts, sample_all
 from components.progress import Progress
-from components.runtime import Work
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.compare import Compare, SimulatedLabeler

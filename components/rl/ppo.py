@@ -24,9 +24,9 @@ from components.rewards.source import RewardSource
 from components.rl.rollout import Experience, Rollout, as_batch, collect, compute_advantages, rollout_figures
 from components.rl.safeguards import check_rollout, preflight
 from components.rl.update import PolicyUpdate
-from components.runtime import Work
 from components.training.fit import TrainingModule
 from components.training.optim import build_optimizers
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.ppo import Ppo

@@ -19,7 +19,7 @@ from components.sections.seam import Seam
 from components.stage import Kind, Several, Stage
 
 if TYPE_CHECKING:
-    from components.runtime import Work
+    from components.work import Work
 
 
 @section

@@ -14,7 +14,7 @@ from components.sections.optimizer import Imitation
 from components.stage import Curve, Kind, Stage
 
 if TYPE_CHECKING:
-    from components.runtime import Work
+    from components.work import Work
 
 
 @section

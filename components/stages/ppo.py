@@ -29,7 +29,7 @@ from components.sections.weights import Weights
 from components.stage import Curve, Kind, Stage
 
 if TYPE_CHECKING:
-    from components.runtime import Work
+    from components.work import Work
 
 GroupSize = Annotated[int, Field(ge=2)]
 

@@ -13,7 +13,7 @@ from components.sections.limits import Limits
 from components.stage import Kind, Stage
 
 if TYPE_CHECKING:
-    from components.runtime import Work
+    from components.work import Work
 
 
 @section

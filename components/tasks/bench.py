@@ -26,8 +26,8 @@ from components.models.replies import EncodedPrompt, Reply, load_prompts, sample
 from components.models.scoring import response_logits, response_logprobs
 from components.models.transformer import GPT
 from components.progress import Progress
-from components.runtime import Work
 from components.tasks.referees import Court, Scores, open_court, scalar_scores
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.evaluate import Evaluate

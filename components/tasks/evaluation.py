@@ -11,8 +11,8 @@ from components.figures import headlines
 from components.gates import Verdict, look_up, verdicts
 from components.lineage import StageRecord
 from components.progress import Progress
-from components.runtime import Work
 from components.tasks.bench import Bench
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.evaluate import Evaluate

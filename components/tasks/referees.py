@@ -26,7 +26,7 @@ from components.labeling.gold import Gold
 from components.models.precision import autocast
 from components.models.replies import EncodedPrompt, Reply
 from components.models.scoring import sequence_scores
-from components.runtime import Work
+from components.work import Work
 
 logger = logging.getLogger(__name__)
 Scores = Callable[[Sequence[EncodedPrompt], Sequence[Reply]], list[float]]

@@ -13,8 +13,8 @@ from components.losses.sampling import Sampling
 from components.models.precision import autocast
 from components.models.scoring import response_logprobs
 from components.models.transformer import GPT
-from components.runtime import Work
 from components.training.fit import SupervisedModule
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.dpo import Dpo

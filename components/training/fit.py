@@ -19,12 +19,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from components.arithmetic import device_of, precision_of
 from components.progress import Progress
-from components.runtime import StageStopped, Work
+from components.runtime import StageStopped
 from components.sections.compute import Compute
 from components.sections.optimizer import Optimizer as OptimizerParams
 from components.training.checkpointing import SafetensorsCheckpointIO, newest_intact
 from components.training.history import History
 from components.training.optim import build_optimizers, clip_gradients, learning_rate_factor, set_learning_rates
+from components.work import Work
 
 logger = logging.getLogger(__name__)
 NAMED = 5  # weights in a message

@@ -11,9 +11,9 @@ from components.data.sequences import length_groups
 from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.transformer import GPT
-from components.runtime import Work
 from components.sections.optimizer import Imitation
 from components.training.fit import SupervisedModule, compiled
+from components.work import Work
 
 GROUP_ROWS = 8
 

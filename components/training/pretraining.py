@@ -11,8 +11,8 @@ from components.evaluation.perplexity import token_file_bits_per_byte
 from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
 from components.models.transformer import GPT
-from components.runtime import Work
 from components.training.fit import SupervisedModule, compiled
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.pretrain import Pretrain

@@ -22,9 +22,9 @@ from components.models.adapters import trainable
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
-from components.runtime import Work
 from components.tracking import SilentTracker
 from components.training.fit import SupervisedModule, fit
+from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.reward import Reward

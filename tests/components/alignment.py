@@ -21,8 +21,8 @@ from components.pipelines import open_pipeline
 from components.rewards.model import LearnedReward
 from components.rewards.source import RewardContext, RewardSource
 from components.rl.ppo import PpoModule
-from components.runtime import Work
 from components.tracking import SilentTracker
+from components.work import Work
 from tests.contracts.imports import ROOT
 from tests.flows.repository import TINY, WORDS
 

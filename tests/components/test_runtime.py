@@ -11,7 +11,7 @@ import yaml
 
 from components import params as parameters
 from components.pipelines import open_pipeline
-from components.runtime import how_it_goes_on, state_folder
+from components.state import how_it_goes_on, state_folder
 from tests.contracts.imports import ROOT
 
 PROGRAM = """

@@ -14,10 +14,11 @@ from dvc_data.hashfile.meta import Meta
 from components import params as parameters
 from components.lineage import flatten
 from components.pipelines import names, open_pipeline
-from components.runtime import Work
+from components.sections.values import forms
 from components.stage import Kind, Pipeline, Several, Stage, node
 from components.stages.ingest import Ingest
-from flows.render import code, deployments, render
+from components.work import Work
+from flows.render import code, deployments, diagram, render, with_diagram
 from tests.contracts.imports import ROOT, modules
 
 PIPELINE = open_pipeline(root=ROOT)
@@ -39,6 +40,15 @@ def test_the_deployments_are_what_the_declaration_says():
     assert {each.get("parameters", {}).get("until") for each in own} == {
         None, "ingest", *PIPELINE.nodes,
     }  # fmt: skip
+
+
+def test_the_diagram_is_drawn_from_the_declaration():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    assert page == with_diagram(page, diagram(PIPELINE)), "python -m flows.render"
+    rows = dict(line.split(" <- ") for line in diagram(PIPELINE).splitlines())
+    rows = {node.strip(): fed for node, fed in rows.items()}
+    assert (rows["prepare"], rows["sft"], rows["ppo"]) == ("data", "pretrain", "reward")
+    assert rows["evaluate"] == "ppo, dpo, feedme"
 
 
 def test_a_stage_depends_on_the_code_it_runs_and_on_none_that_only_watches(tmp_path):
@@ -164,7 +174,7 @@ def test_parameters_that_the_code_reads_are_declared(stage):
     declared = set(GRAPH[stage]["params"])
     found = [
         (name, section, leaf)
-        for name in files_of(stage) - {"components/runtime.py"}
+        for name in files_of(stage) - {"components/work.py"}
         for section, leaf in parameters_read(ast.parse((ROOT / name).read_text()))
     ]
     # What several stages run may read more than one of them needs: `_Declared` refuses it when it is asked for.
@@ -208,12 +218,12 @@ def test_nothing_depends_on_a_run_record():
 def sections():
     """Every section that a parameter file may hold, by name."""
     types = [kind for stage in PIPELINE.stages.values() for kind in (stage.section, *stage.shared.values())]
-    waiting, seen = [form for kind in (*types, Ingest) for form in parameters._forms(kind)], set()
+    waiting, seen = [form for kind in (*types, Ingest) for form in forms(kind)], set()
     while waiting:
         kind = waiting.pop()
         if kind not in seen:
             seen.add(kind)
-            waiting += [form for field in fields(kind) for form in parameters._forms(field.type)]
+            waiting += [form for field in fields(kind) for form in forms(field.type)]
     return {kind.__name__: kind for kind in seen}
 
 
