@@ -189,9 +189,9 @@ def open_pipeline(which: str | Path = DEFAULT, root: Path = Path()) -> OpenPipel
             f"there; there are {', '.join(names(root)) or 'none'}"
         )
     inside = folder.resolve().is_relative_to(root.resolve() / PIPELINES)
-    pipeline = _load(path).PIPELINE
+    pipeline = getattr(_load(path), "PIPELINE", None)
     if not isinstance(pipeline, Pipeline):
-        raise PipelineError(f"{path}: PIPELINE is no Pipeline")
+        raise PipelineError(f"{path} declares no PIPELINE")
     place = PIPELINES / folder.name if inside else folder.resolve()
     files = {name: _stage_file(each, folder, root) for name, each in pipeline.nodes.items()}
     stages = {name: _stage(each, files[name]) for name, each in pipeline.nodes.items()}

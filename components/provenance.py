@@ -23,7 +23,7 @@ PACKAGES = (
     "chitchat-dataset",
 )  # fmt: skip
 # What stages run. Flows do not change results; parameters, data and outputs have their own records.
-CODE = ("components", "pipelines", "dvc.yaml")
+CODE = ("components", "dvc.yaml", ":(glob)pipelines/**/*.py", ":(glob)pipelines/*/dvc.yaml")
 NAME_LIMIT = 3  # changes that a name spells out
 
 

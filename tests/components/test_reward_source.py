@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from components.checkpoints import load_gpt
 from components.data.chat import ChatTokenizer
 from components.data.sequences import pack
 from components.labeling.gold import Gold
 from components.rewards.gold import GoldFunction
+from components.rewards.mixture import Mixture, MixtureReward
 from components.rewards.model import LearnedReward, ModelReward
-from components.rewards.source import RewardContext
+from components.rewards.source import RewardContext, TextReward
 from components.rewards.verifier import Verifier, VerifierReward
 from tests.components.alignment import make_files
 
@@ -88,3 +90,37 @@ def test_a_real_task_of_reasoning_gym(tokenizer, trunk):
     assert source.score(prompts, batch_of(tokenizer, prompts, right)).tolist() == [1.0] * 4
     wrong = source.score(prompts, batch_of(tokenizer, prompts, ["0"] * 4))
     assert (wrong < 1).all()
+
+
+class Constant(TextReward):
+    """Pays a reply by its number of words, times a factor."""
+
+    def __init__(self, tokenizer, factor):
+        super().__init__(tokenizer)
+        self.factor = factor
+
+    def score_text(self, prompt, reply):
+        return self.factor * len(reply.split())
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_parts(tokenizer, trunk):
+    asked = Verifier(tokenizer, Sums(), max_prompt_tokens=32)
+    source = Mixture([(2.0, Constant(tokenizer, 1.0)), (-0.5, Constant(tokenizer, 3.0)), (10.0, asked)])
+    prompts = source.prompts()
+    assert [prompt.user for prompt in prompts] == [prompt.user for prompt in asked.prompts()]
+    scores = source.score(prompts, batch_of(tokenizer, prompts, ["1", "two words", "3"]))
+    torch.testing.assert_close(scores, torch.tensor([10.5, 1.1, 10.5]))  # 0.5 a word, and 10 a right answer
+    part = {"weight": 1.0, "source": {"kind": "model"}}
+    for parts, words in (
+        ([part], "at least 2 items"),
+        ([part, part], "one reward model at most"),
+        ([part, {"weight": 1.0, "source": {"kind": "mixture", "parts": [part, part]}}], "does not match any"),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            TypeAdapter(MixtureReward).validate_python({"kind": "mixture", "parts": tuple(parts)})
+    whole = {"kind": "mixture", "parts": (part, {"weight": 0.5, "source": {"kind": "verifier", "task": "chain_sum",
+                                                                          "questions": 2}})}  # fmt: skip
+    built = TypeAdapter(MixtureReward).validate_python(whole).parts
+    assert [each.source.kind for each in built] == ["model", "verifier"]
+    learned = built[0].source.build(context(tokenizer, trunk))
+    assert Mixture([(1.0, Constant(tokenizer, 1.0)), (1.0, learned)]).network is learned.network

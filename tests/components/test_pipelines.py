@@ -1,0 +1,120 @@
+"""A pipeline's places and its parameter file: nodes of one stage, what they share, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components import params as parameters
+from components.pipelines import PipelineError, open_pipeline
+from components.sections.values import merged
+from tests.contracts.imports import ROOT
+
+TWICE = """
+from components.stage import Pipeline, node
+PIPELINE = Pipeline(
+    node("prepare", data="./pipelines/own/data"),
+    node("pretrain", tokenizer="prepare/tokenizer.json", tokens="prepare/tokens"),
+    node("sft", base="pretrain/model", demonstrations="prepare/demonstrations"),
+    node("sft-2", stage="sft", base="sft/model", demonstrations="prepare/demonstrations"),
+)
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with a pipeline of its own data, in which a stage stands twice."""
+    (tmp_path / "components").symlink_to(ROOT / "components")
+    folder = tmp_path / "pipelines/own"
+    folder.mkdir(parents=True)
+    (folder / "pipeline.py").write_text(TWICE)
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    names = ("seed", "ingest", "prepare", "limits", "model", "compute", "pretrain", "sft")
+    own = {name: tree[name] for name in names} | {"sft-2": {}, "presets": {"default": {}}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(own, sort_keys=False))
+    return tmp_path
+
+
+@pytest.fixture
+def own(root):
+    return open_pipeline("own", root)
+
+
+@pytest.fixture
+def tree(root, own):
+    return parameters.read_tree(root / own.params_file)
+
+
+def said(tree, pipeline):
+    with pytest.raises(parameters.ParamsError) as caught:
+        parameters.check(tree, pipeline, source="test")
+    return str(caught.value)
+
+
+def test_places_of_a_pipeline_that_is_not_the_default(own):
+    assert own.params_file == Path("pipelines/own/params.yaml") and own.graph_file == Path("pipelines/own/dvc.yaml")
+    assert own.inputs("sft-2")["base"] == {"sft": Path("artifacts/own/sft/model")}
+    assert (own.data, own.pointer) == (Path("pipelines/own/data"), Path("pipelines/own/data.dvc"))
+    assert own.address("sft-2") == "pipelines/own/dvc.yaml:sft-2" and own.model_name("sft-2") == "own-sft-2"
+    assert own.ancestors("sft-2") == ["prepare", "pretrain", "sft"] and own.parents("sft-2") == ["sft"]
+    default = open_pipeline(root=ROOT)
+    assert default.address("sft") == "sft" and default.model_name("sft") == "gpt-sft"
+
+
+def test_a_nodes_section_says_what_differs_from_its_stages(tree, own):
+    tree["sft-2"] = {"max_steps": 99, "optimizer": {"learning_rate": 0.5}, "weights": {"kind": "lora", "rank": 2,
+                                                                                      "alpha": 1.0}}  # fmt: skip
+    first, second = (parameters.check(tree, own, source="test").sections[name] for name in ("sft", "sft-2"))
+    assert (second.max_steps, second.optimizer.learning_rate, second.weights.rank) == (99, 0.5, 2)
+    assert replace(second, max_steps=first.max_steps, optimizer=first.optimizer, weights=first.weights) == first
+    assert own.param_keys("sft-2") == ["compute", "limits.max_demonstration_tokens", "seed", "sft", "sft-2"]
+
+
+def test_a_part_of_another_kind_takes_the_place_of_the_whole_part():
+    tree = {"a": {"x": {"kind": "p", "only_p": 1}, "y": 1}, "b": {"x": {"kind": "q"}}, "c": {"x": {"only_p": 2}}}
+    assert merged(tree, ["a", "b"]) == {"x": {"kind": "q"}, "y": 1}
+    assert merged(tree, ["a", "c"]) == {"x": {"kind": "p", "only_p": 2}, "y": 1}
+
+
+def test_an_override_reaches_a_key_that_a_nodes_own_section_leaves_to_its_stages(tree, own):
+    changed = parameters.override(tree, {"sft-2.optimizer.learning_rate": 0.5}, own)
+    assert changed["sft-2"] == {"optimizer": {"learning_rate": 0.5}} and tree["sft-2"] == {}
+    with pytest.raises(parameters.ParamsError, match=r"no such parameter: sft-2.nothing, sft.nothing"):
+        parameters.override(tree, {"sft-2.nothing": 1, "sft.nothing": 1}, own)
+
+
+def test_what_nobody_reads_and_what_is_missing_is_listed_together(tree, own):
+    del tree["sft-2"]
+    tree["ppo"] = {"kl_coef": 1}
+    tree["generation"] = {}
+    found = said(tree, own)
+    assert "sft-2: the section is missing; `sft-2: {}` has all values of sft" in found
+    assert "ppo: nothing in this pipeline reads it" in found and "generation: nothing in this pipeline" in found
+    assert "3 problem(s)" in found
+
+
+def test_a_gate_is_for_a_model_of_the_pipeline_and_a_task_for_what_its_node_is_fed():
+    default = open_pipeline(root=ROOT)
+    tree = parameters.read_tree(ROOT / "params.yaml")
+    bounds = {"gates": {"prepare": [{"metric": "sft.ended_share", "minimum": 0.5}]}}
+    assert "gates.prepare: no node of this pipeline makes a model" in said(tree | bounds, default)
+    node = default.nodes["evaluate"]
+    starved = replace(node, inputs={name: fed for name, fed in node.inputs.items() if name != "reward"})
+    less = replace(default, nodes={**default.nodes, "evaluate": starved})
+    assert "evaluate.tasks: pair_accuracy needs reward, which nothing feeds to the node evaluate" in said(tree, less)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("PIPELINE =", "OTHER ="), "declares no PIPELINE"),
+        (('stage="sft"', 'stage="sfft"'), "node sft-2: no stage 'sfft'"),
+        (('base="sft/model"', 'base="sft/modell"'), "sft-2: sft/modell: sft makes no 'modell'"),
+    ],
+)
+def test_a_declaration_that_cannot_be_opened_is_a_sentence(root, change, words):
+    path = root / "pipelines/own/pipeline.py"
+    path.write_text(TWICE.replace(*change))
+    with pytest.raises(PipelineError, match=words.replace("(", r"\(")):
+        open_pipeline("own", root)
