@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from components import process
 from components.pipelines import open_pipeline
 from flows import command as command_line
 from flows.workspace import open_workspace
@@ -95,7 +96,7 @@ def options_of(command, monkeypatch):
         raise StartedError(options)
 
     monkeypatch.setattr(command_line, "run_flow", started)
-    monkeypatch.setattr(command_line, "_leave_at_once", dict)
+    monkeypatch.setattr(process, "leave_after_exit_handlers", dict)
     monkeypatch.chdir(ROOT)
     words = shlex.split(command)
     monkeypatch.setattr(sys, "argv", words[2:])

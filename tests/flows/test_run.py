@@ -95,8 +95,8 @@ def test_the_lineage_shows_what_was_asked_for_and_what_it_came_to(repository):
     (lineage,) = runs(repository, "tags.kind = 'lineage'")
     assert lineage.info.run_name == "default"
     assert {"ppo/gold_win_rate", "reward/share_of_ceiling", "gate/ppo"} <= lineage.data.metrics.keys()
-    assert len(lineage.data.metrics) < 25
-    assert "wins over SFT by gold score" in lineage.data.tags["mlflow.note.content"]
+    assert len(lineage.data.metrics) < 30
+    assert "ppo, wins by gold score" in lineage.data.tags["mlflow.note.content"]
     attached = {item.path for item in client(repository).list_artifacts(lineage.info.run_id)}
     assert {"report.html", "plots", "params.yaml"} <= attached
 
@@ -336,4 +336,4 @@ def test_metrics_diff_right_after_a_run_compares_with_the_last_commit(repository
     assert found["ppo/gold_win_rate"]["old"] == 0.25
     assert found["ppo/gold_win_rate"]["new"] == json.loads(own)["ppo/gold_win_rate"]
     shown = json.loads(repository.dvc("metrics", "show", "--json"))[""]["data"]
-    assert list(shown) == ["artifacts/evaluate/headline.json"] and len(own.splitlines()) < 20
+    assert list(shown) == ["artifacts/evaluate/headline.json"] and len(own.splitlines()) < 25
