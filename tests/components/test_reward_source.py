@@ -1,5 +1,6 @@
 """Where scores come from besides the reward model."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -114,13 +115,13 @@ def test_a_mixture_is_the_weighted_sum_of_its_parts(tokenizer, trunk):
     for parts, words in (
         ([part], "at least 2 items"),
         ([part, part], "one reward model at most"),
-        ([part, {"weight": 1.0, "source": {"kind": "mixture", "parts": [part, part]}}], "does not match any"),
+        ([part, {"weight": 1.0, "source": {"kind": "mixture", "parts": [part, part]}}], "does not match any|union_tag"),
     ):
         with pytest.raises(ValidationError, match=words):
-            TypeAdapter(MixtureReward).validate_python({"kind": "mixture", "parts": tuple(parts)})
+            TypeAdapter(MixtureReward).validate_json(json.dumps({"kind": "mixture", "parts": parts}))
     whole = {"kind": "mixture", "parts": (part, {"weight": 0.5, "source": {"kind": "verifier", "task": "chain_sum",
                                                                           "questions": 2}})}  # fmt: skip
-    built = TypeAdapter(MixtureReward).validate_python(whole).parts
+    built = TypeAdapter(MixtureReward).validate_json(json.dumps(whole)).parts
     assert [each.source.kind for each in built] == ["model", "verifier"]
     learned = built[0].source.build(context(tokenizer, trunk))
     assert Mixture([(1.0, Constant(tokenizer, 1.0)), (1.0, learned)]).network is learned.network
