@@ -47,6 +47,11 @@ def problems(pipeline: "OpenPipeline", sections: Mapping[str, Any], gates: Mappi
     known: list[str] = []
     for node in pipeline.judges:
         fed = pipeline.fed(node)
+        if not fed["models"]:
+            yield f"{node}: nothing feeds models to it"
+        for name in ("plain", "reference"):
+            if strange := [each for each in fed[name] if each not in fed["models"]]:
+                yield f"{node}: {name} has {', '.join(strange)}, which is not among its models"
         for task in sections[node].tasks:
             lacking = [name for name in task.needs if not fed[name]]
             if lacking:

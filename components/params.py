@@ -103,7 +103,7 @@ def check(tree: dict[str, Any], pipeline: "OpenPipeline", *, source: str) -> Par
     }
     shared = {name: typed(kind, name, tree.get(name), problems, name in tree) for name, kind in shared_types.items()}
     problems += _contradictions(shared, pipeline)
-    if not problems:
+    if all(sections.get(node) is not None for node in pipeline.judges):
         problems += figures.problems(pipeline, sections, shared.get(GATES) or {})
     used = {name for node in pipeline.nodes for name in pipeline.sections(node)} | shared_types.keys()
     problems += [f"{name}: nothing in this pipeline reads it" for name in tree if name not in used]

@@ -43,6 +43,11 @@ class OpenPipeline:
     files: Mapping[str, Path]
 
     @property
+    def asked_by(self) -> str:
+        """What `--pipeline` names it by."""
+        return str(self.folder) if self.folder.is_absolute() else self.name
+
+    @property
     def is_default(self) -> bool:
         """Whether its files are those at the root."""
         return self.name == DEFAULT
@@ -189,6 +194,8 @@ def open_pipeline(which: str | Path = DEFAULT, root: Path = Path()) -> OpenPipel
             f"there; there are {', '.join(names(root)) or 'none'}"
         )
     inside = folder.resolve().is_relative_to(root.resolve() / PIPELINES)
+    if taken := _taken(folder.resolve().name, root, inside=inside):
+        raise PipelineError(f"{folder} cannot be a pipeline of that name: {taken}. Rename the folder")
     pipeline = getattr(_load(path), "PIPELINE", None)
     if not isinstance(pipeline, Pipeline):
         raise PipelineError(f"{path} declares no PIPELINE")
@@ -198,6 +205,16 @@ def open_pipeline(which: str | Path = DEFAULT, root: Path = Path()) -> OpenPipel
     if problems := pipeline.problems(stages):
         raise PipelineError(f"{path} does not fit together:\n" + "\n".join(f"  {problem}" for problem in problems))
     return OpenPipeline(folder.resolve().name, place, pipeline.nodes, stages, files)
+
+
+def _taken(name: str, root: Path, *, inside: bool) -> str | None:
+    """Whose graph or outputs a pipeline of this name would write over, or None."""
+    if not inside and name in names(root):
+        return f"{PIPELINES / name} is another one, and has its graph there"
+    default = root / PIPELINES / DEFAULT / DECLARATION
+    if name != DEFAULT and default.exists() and name in _load(default).PIPELINE.nodes:
+        return f"{ARTIFACTS / name} is where the default pipeline's node of that name writes"
+    return None
 
 
 def names(root: Path = Path()) -> list[str]:

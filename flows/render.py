@@ -9,6 +9,7 @@ those that only watch it.
 
 import argparse
 import ast
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -93,7 +94,7 @@ def render(pipeline: OpenPipeline, tree: Mapping[str, Any], root: Path = Path())
 
 def _entry(node: str, pipeline: OpenPipeline, params: parameters.Parameters, root: Path) -> Iterator[str]:
     out, stage = pipeline.artifacts / node, pipeline.stages[node]
-    which = "" if pipeline.is_default else f"--pipeline {pipeline.folder} "
+    which = "" if pipeline.is_default else f"--pipeline {shlex.quote(str(pipeline.folder))} "
     yield f"  {node}:"
     yield f"    cmd: python -m components.stages {which}{node}"
     if not pipeline.is_default:

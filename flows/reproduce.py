@@ -18,7 +18,7 @@ from typing import Any
 
 from components import params as parameters
 from components.pages import WEIGHTS_TAG, version_page
-from components.pipelines import open_pipeline
+from components.pipelines import PipelineError, open_pipeline
 from components.provenance import WEIGHTS, machine_tags, weights_sha256
 from flows.graph import dvc, has_remote
 from flows.parent_run import tracking
@@ -150,7 +150,7 @@ def main() -> None:
         return
     try:
         found = reproduce(facts, Path.cwd(), force=arguments.force)
-    except CannotReproduceError as error:
+    except (CannotReproduceError, PipelineError) as error:
         sys.exit(f"{address} cannot be made again: {error}")
     if found:
         sys.exit("\n  ".join([f"{address} differs:", *found]))

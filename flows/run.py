@@ -69,7 +69,7 @@ def _lineage(workspace: Workspace, preset: str, overrides: Mapping[str, Any], un
     }
     pipeline = workspace.pipeline
     name = name_of(preset, overrides, workspace.tree, pipeline)
-    command = flow_command(preset, overrides, until, pipeline.name)
+    command = flow_command(preset, overrides, until, str(workspace.elsewhere or pipeline.asked_by))
     return Lineage(workspace.tree, pipeline, name=name, command=command, tags=tags, root=workspace.root)
 
 

@@ -119,7 +119,7 @@ def open_workspace(home: Path, preset: str, overrides: Mapping[str, Any], pipeli
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
     name = preset if pipeline.is_default else f"{pipeline.name}-{preset}"
     root = home / ".lineage" / "variants" / f"{name}-{digest}"
-    asked = flow_command(preset, overrides, pipeline=pipeline.name)
+    asked = flow_command(preset, overrides, pipeline=pipeline.asked_by)
     elsewhere = pipeline.folder if pipeline.folder.is_absolute() else None
     return Workspace(root, home, resolved, pipeline.within(), asked, elsewhere)
 

@@ -118,3 +118,33 @@ def test_a_declaration_that_cannot_be_opened_is_a_sentence(root, change, words):
     path.write_text(TWICE.replace(*change))
     with pytest.raises(PipelineError, match=words.replace("(", r"\(")):
         open_pipeline("own", root)
+
+
+def test_a_pipeline_that_would_write_over_another_is_refused(root, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name, words in (("own", "pipelines/own is another one"), ("fine", None)):
+        (elsewhere / name).mkdir()
+        (elsewhere / name / "pipeline.py").write_text(TWICE)
+        if words is None:
+            assert open_pipeline(elsewhere / name, root).asked_by == str(elsewhere / name)
+            continue
+        with pytest.raises(PipelineError, match=words):
+            open_pipeline(elsewhere / name, root)
+    (root / "pipelines/default").mkdir()
+    (root / "pipelines/default/pipeline.py").write_text(TWICE)
+    (root / "pipelines/sft").mkdir()
+    (root / "pipelines/sft/pipeline.py").write_text(TWICE)
+    with pytest.raises(PipelineError, match="artifacts/sft is where the default pipeline's node"):
+        open_pipeline("sft", root)
+
+
+def test_an_evaluation_compares_models_that_it_has_and_all_problems_come_at_once():
+    default = open_pipeline(root=ROOT)
+    node = default.nodes["evaluate"]
+    strange = replace(node, inputs=node.inputs | {"models": ("sft/model",)})
+    less = replace(default, nodes={**default.nodes, "evaluate": strange})
+    tree = parameters.read_tree(ROOT / "params.yaml")
+    tree["sft"]["max_steps"] = 0
+    found = said(tree, less)
+    assert "evaluate: plain has pretrain, which is not among its models" in found
+    assert "sft.max_steps: " in found

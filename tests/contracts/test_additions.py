@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from tests.contracts.imports import ROOT
+from tests.extending import FILES
 
-PAGE = (ROOT / "docs/extending.md").read_text()
-FILES = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
 COPIED = ("components", "flows", "pipelines")
 
 

@@ -10,72 +10,12 @@ import yaml
 from mlflow import MlflowClient
 
 from tests.contracts.imports import ROOT
+from tests.extending import FILES
 from tests.flows.repository import TINY, edited
 
 pytestmark = pytest.mark.slow
 
-STAGE = '''"""Polish: a little more fine-tuning, with a stage of its own."""
-
-from components.sections.base import BatchSize, Count, Seed, section
-from components.sections.compute import Compute
-from components.sections.limits import Limits
-from components.sections.optimizer import Steps
-from components.stage import Curve, Kind, Stage
-
-
-@section
-class Polish(Steps):
-    """Fine-tuning; a batch is `batch_size` rows."""
-
-    batch_size: BatchSize
-    validation_batches: Count
-
-
-def run(work):
-    """The whole stage."""
-    from components.checkpoints import load_gpt, load_tokenizer, save_model
-    from components.data.demonstrations import load_demonstrations
-    from components.training.fit import fit
-    from components.training.imitation import ImitationModule
-
-    base, longest = work.read("base"), work.limits.max_demonstration_tokens
-    rows = load_demonstrations(work.read("demonstrations") / "train.jsonl", load_tokenizer(base), max_tokens=longest)
-    module = ImitationModule(work, load_gpt(base).train(), train=rows, validation=rows)
-    fit(work, module, checkpoint_interval=work.section.checkpoint_interval)
-    save_model(work.path("model"), module.network, base / "tokenizer.json", precision=module.precision)
-    work.tracker.register_model(work.path("model"))
-
-
-STAGE = Stage(
-    Polish,
-    run,
-    reads={"base": Kind.LANGUAGE_MODEL, "demonstrations": Kind.DEMONSTRATIONS},
-    makes={"model": Kind.LANGUAGE_MODEL},
-    shared={"seed": Seed, "compute": Compute, "limits.max_demonstration_tokens": Limits},
-    curves={"history.csv": Curve("step", "train/loss")},
-)
-'''
-PIPELINE = '''"""A model that is polished twice."""
-
-from components.stage import Pipeline, node
-
-PREPARED = "./artifacts/prepare"
-PIPELINE = Pipeline(
-    node("pretrain", tokenizer=f"{PREPARED}/tokenizer.json", tokens=f"{PREPARED}/tokens"),
-    node("polish", base="pretrain/model", demonstrations=f"{PREPARED}/demonstrations"),
-    node("polish-2", stage="polish", base="polish/model", demonstrations=f"{PREPARED}/demonstrations"),
-    node(
-        "evaluate",
-        models=("pretrain/model", "polish/model", "polish-2/model"),
-        plain=("pretrain/model",),
-        reference=("polish/model",),
-        prompts=f"{PREPARED}/prompts",
-        tokens=f"{PREPARED}/tokens",
-        demonstrations=f"{PREPARED}/demonstrations",
-        curves=("pretrain/history.csv", "polish/history.csv", "polish-2/history.csv"),
-    ),
-)
-'''
+STAGE, PIPELINE = FILES["components/stages/polish.py"], FILES["pipelines/twice/pipeline.py"]
 NODES = ("pretrain", "polish", "polish-2", "evaluate")
 
 
