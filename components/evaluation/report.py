@@ -67,7 +67,7 @@ def write_report(
     models, referees = list(fed["models"]), metrics["referees"]
     sections = [
         ("What came of it", headline_table(metrics, headlines)),
-        ("What alignment gained and cost", alignment_table(metrics, models)),
+        ("What alignment gained and cost", alignment_table(metrics, models, next(iter(fed["reference"]), ""))),
         ("The models side by side", models_table(metrics, models)),
         ("Gates", gates_table(gates)),
     ]
@@ -94,7 +94,7 @@ def headline_table(metrics: Mapping[str, Any], headlines: Sequence[Headline]) ->
     return pd.DataFrame(rows, columns=["figure", "value"])
 
 
-def alignment_table(metrics: Mapping[str, Any], models: Sequence[str]) -> pd.DataFrame:
+def alignment_table(metrics: Mapping[str, Any], models: Sequence[str], reference: str) -> pd.DataFrame:
     """Each model that was set against the reference, before every referee, one row a model."""
     wins = [f"{name}_win_rate" for name in metrics["referees"]]
     rows = [
@@ -106,8 +106,10 @@ def alignment_table(metrics: Mapping[str, Any], models: Sequence[str]) -> pd.Dat
         for name, own in ((name, metrics[name]) for name in models)
         if wins and wins[0] in own
     ]
-    titles = [f"wins by {REFEREES[name]}, {metrics['prompts']} prompts" for name in metrics["referees"]]
-    extra = ["KL, nats a reply", "loss on plain text"][: len(rows[0]) - 1 - len(titles)] if rows else []
+    titles = [
+        f"wins over {reference} by {REFEREES[name]}, {metrics['prompts']} prompts" for name in metrics["referees"]
+    ]
+    extra = [f"KL to {reference}, nats a reply", "loss on plain text"][: len(rows[0]) - 1 - len(titles)] if rows else []
     return pd.DataFrame(rows, columns=["", *titles, *extra] if rows else None)
 
 

@@ -16,7 +16,7 @@ class DivergenceTask(Task):
     kind: Literal["divergence"]
     needs: ClassVar = ("reference",)
     leaves: ClassVar = ("kl",)
-    headlines: ClassVar = {"kl": "KL from the reference, nats a reply"}
+    headlines: ClassVar = {"kl": "KL from {reference}, nats a reply"}
 
     def subjects(self, fed: Fed) -> list[str]:
         return compared(fed)

@@ -17,7 +17,7 @@ class ForgettingTask(Task):
     kind: Literal["forgetting"]
     needs: ClassVar = ("reference",)
     leaves: ClassVar = ("pretrain_loss_increase",)
-    headlines: ClassVar = {"pretrain_loss_increase": "loss on plain text beside the reference's"}
+    headlines: ClassVar = {"pretrain_loss_increase": "loss on plain text beside that of {reference}"}
 
     def subjects(self, fed: Fed) -> list[str]:
         return compared(fed)

@@ -22,7 +22,7 @@ class Task(ABC):
     """The inputs of the evaluating node, of those it may lack, without which there is nothing to measure."""
 
     headlines: ClassVar[Mapping[str, str]] = {}
-    """Those that a lineage is known by, with what they are in words."""
+    """Those that a lineage is known by, with what they are in words; `{reference}` stands for the reference's name."""
 
     @abstractmethod
     def subjects(self, fed: Fed) -> list[str]:
@@ -30,8 +30,10 @@ class Task(ABC):
 
     def known_by(self, fed: Fed) -> Iterator[tuple[str, str, str]]:
         """Subject, leaf and words of each headline."""
+        reference = next(iter(fed["reference"]), "")
         for subject in self.subjects(fed):
-            yield from ((subject, leaf, words) for leaf, words in self.headlines.items())
+            for leaf, words in self.headlines.items():
+                yield subject, leaf, words.format(reference=reference)
 
     @abstractmethod
     def measure(self, bench: "Bench", metrics: dict[str, Any]) -> None:

@@ -16,7 +16,9 @@ class WinRateTask(Task):
     kind: Literal["win_rate"]
     needs: ClassVar = ("reference",)
     leaves: ClassVar = tuple(f"{name}_win_rate{bound}" for name in REFEREES for bound in ("", "_low", "_high"))
-    headlines: ClassVar = {f"{name}_win_rate": f"wins by {words}" for name, words in REFEREES.items()}
+    headlines: ClassVar = {
+        f"{name}_win_rate": f"wins over {{reference}} by {words}" for name, words in REFEREES.items()
+    }
 
     def subjects(self, fed: Fed) -> list[str]:
         return compared(fed)

@@ -34,5 +34,5 @@ def test_peoples_preferences_are_judged_by_people(tmp_path):
     counts = json.loads((tmp_path / "artifacts/compare/metrics.json").read_text())
     assert counts["judge"]["prompts"] == pytest.approx(counts["train"]["prompts"], rel=0.4)
     report = (tmp_path / "artifacts/evaluate/report.md").read_text()
-    assert "wins over SFT by judge" in report and "not judged: gold" in report
+    assert "wins over sft by judge" in report and "not judged: gold" in report
     assert "gold_win_rate_low is missing" not in report

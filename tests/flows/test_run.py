@@ -96,7 +96,7 @@ def test_the_lineage_shows_what_was_asked_for_and_what_it_came_to(repository):
     assert lineage.info.run_name == "default"
     assert {"ppo/gold_win_rate", "reward/share_of_ceiling", "gate/ppo"} <= lineage.data.metrics.keys()
     assert len(lineage.data.metrics) < 30
-    assert "ppo, wins by gold score" in lineage.data.tags["mlflow.note.content"]
+    assert "ppo, wins over sft by gold score" in lineage.data.tags["mlflow.note.content"]
     attached = {item.path for item in client(repository).list_artifacts(lineage.info.run_id)}
     assert {"report.html", "plots", "params.yaml"} <= attached
 
