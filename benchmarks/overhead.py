@@ -84,7 +84,7 @@ import json, tempfile, time
 from pathlib import Path
 import torch
 from components import params as parameters
-from components.models.sizes import GPTConfig
+from components.models.config import GPTConfig
 from components.models.transformer import GPT
 from components.tracking import StageTracker
 from components.pipelines import open_pipeline

@@ -1,4 +1,5 @@
-"""Model folders: `model.safetensors`, `config.json` and `tokenizer.json`, saved and loaded together.
+"""Model folders: `model.safetensors`, `config.json`, `tokenizer.json`, and `chat.json` where the chat format is another
+than the lineage's; saved and loaded together.
 
 A model trained as adapters is saved merged, so that everything can read it. A scalar model also keeps its adapters, in
 `adapter.safetensors`: PPO can put them on the trunk that it holds anyway.
@@ -6,7 +7,7 @@ A model trained as adapters is saved merged, so that everything can read it. A s
 
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -14,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.data.chat import ChatTokenizer
+from components.data.chat_format import CHAT_FILE
 from components.models import adapters
+from components.models.config import from_plain, to_plain
 from components.models.heads import ScalarGPT
-from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.sections.weights import Lora
 
@@ -27,10 +29,18 @@ class CheckpointError(ValueError):
     """A model folder is incomplete or does not fit; the message names the file."""
 
 
-def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path, *, precision: str | None = None) -> None:
+def save_model(
+    folder: Path,
+    model: GPT | ScalarGPT,
+    tokenizer: Path,
+    *,
+    precision: str | None = None,
+    untrained: Sequence[str] = (),
+) -> None:
     """Write a model folder whole: it is built beside its place and then moved there.
 
     precision: what it was trained in, a name of Lightning's; None where that is not known.
+    untrained: special tokens that it has never seen.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -41,9 +51,12 @@ def save_model(folder: Path, model: GPT | ScalarGPT, tokenizer: Path, *, precisi
             _save_adapter(partial / "adapter.safetensors", model)
         model = adapters.merged(model)
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, partial / "model.safetensors")
-    config = {"kind": kind} | asdict(model.config) | ({} if precision is None else {"precision": precision})
+    config = {"kind": kind} | to_plain(model.config) | ({} if precision is None else {"precision": precision})
+    config |= {"untrained": list(untrained)} if untrained else {}
     (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     shutil.copyfile(tokenizer, partial / "tokenizer.json")
+    if (tokenizer.parent / CHAT_FILE).exists():
+        shutil.copyfile(tokenizer.parent / CHAT_FILE, partial / CHAT_FILE)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -108,6 +121,19 @@ def recorded_precision(folder: Path) -> str | None:
     return None if precision is None else str(precision)
 
 
+def untrained_tokens(folder: Path) -> list[str]:
+    """The special tokens that a folder's model has never seen."""
+    return list(json.loads((folder / "config.json").read_text()).get("untrained", ()))
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder is one that this project wrote."""
+    try:
+        return model_kind(folder) in CLASSES
+    except CheckpointError:
+        return False
+
+
 def _save_adapter(path: Path, model: ScalarGPT) -> None:
     shape = adapters.adapter_shape(model)
     tensors = {name: tensor.contiguous() for name, tensor in adapters.adapter_tensors(model).items()}
@@ -122,8 +148,9 @@ def _load(folder: Path, trunk: GPT | None = None) -> nn.Module:
             if model is not None:
                 return model
         config = json.loads((folder / "config.json").read_text())
-        config.pop("precision", None)
-        plain = CLASSES[config.pop("kind")](GPTConfig(**config))
+        for about in ("precision", "untrained"):
+            config.pop(about, None)
+        plain = CLASSES[config.pop("kind")](from_plain(config))
         plain.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is not a complete model folder: {error}") from error

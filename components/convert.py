@@ -1,65 +1,83 @@
 """Model folders to and from the `transformers` format.
 
 python -m components.convert export artifacts/ppo/model exported/     # for transformers, and what reads its format
-python -m components.convert import gpt2/ imported/                   # config.json and model.safetensors of a GPT-2
+python -m components.convert export artifacts/reward/model exported/  # a reward model, as sequence classification
+python -m components.convert export artifacts/ppo/model ppo.gguf      # a Llama in fp16, for llama.cpp
+python -m components.convert import gpt2/ imported/                   # a folder of any known family, or a GGUF file
+python -m components.convert import adapter/ imported/                # LoRA adapters of peft, merged into their base
 """
 
 import argparse
+import contextlib
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
-from components.checkpoints import CheckpointError, load_gpt, load_tokenizer, model_kind, save_model
-from components.data.chat import END, ENDOFTEXT, PAD
-from components.models.gpt2_format import FormatError, export_gpt2, import_gpt2
+from components.checkpoints import CheckpointError, load_gpt, load_scalar, load_tokenizer, model_kind, save_model
+from components.model_card import card
+from components.models.families.keys import FormatError
+from components.models.formats.checkpoint import choose_format, load_checkpoint
+from components.models.formats.gguf_export import export_gguf
+from components.models.formats.transformers_format import export_model, export_scalar
 
 MODEL_FILES = {
-    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+    "config.json", "chat.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    "generation_config.json", "README.md",
 }  # fmt: skip
-# The template of components/data/chat.py in the form that `apply_chat_template` reads.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
 
 
 def export_folder(source: Path, target: Path) -> None:
-    """Write a model folder of this project in the `transformers` format, tokenizer and chat template included.
+    """Write a model folder of this project in the `transformers` format: tokenizer, chat template and a card included.
 
     Raises:
-        CheckpointError: the source is no folder of a language model.
-        FormatError: the target holds something else.
+        CheckpointError: the source is no model folder.
+        FormatError: the target holds something else, or `transformers` has no such class.
     """
-    model_kind(source)  # names what is no model folder before anything else is missed
-    model, tokenizer = load_gpt(source), load_tokenizer(source)
+    scores = model_kind(source) == "scalar_gpt"
+    tokenizer = load_tokenizer(source)
+    if target.suffix == ".gguf":
+        export_gguf(load_gpt(source), tokenizer, target, name=source.parent.name)
+        return
     _check_target(target)
-    export_gpt2(model, target, end_id=tokenizer.end, pad_id=tokenizer.pad)
+    if scores:
+        export_scalar(load_scalar(source), target, end_id=tokenizer.end, pad_id=tokenizer.pad)
+    else:
+        export_model(load_gpt(source), target, end_id=tokenizer.end, pad_id=tokenizer.pad)
+    (target / "README.md").write_text(card(source, tokenizer.format, scores=scores), encoding="utf-8")
     shutil.copyfile(source / "tokenizer.json", target / "tokenizer.json")
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": ENDOFTEXT,
-        "eos_token": END,
-        "pad_token": PAD,
-        "chat_template": CHAT_TEMPLATE,
+        "bos_token": tokenizer.format.endoftext,
+        "eos_token": tokenizer.format.end,
+        "pad_token": tokenizer.format.pad,
+        "chat_template": tokenizer.format.jinja(),
     }
     (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def import_folder(source: Path, target: Path) -> None:
-    """Write a GPT-2 of the `transformers` format as a model folder of this project; its tokenizer.json comes along.
+    """Write a model of the `transformers` format, adapters of `peft` over one, or a GGUF file as a model folder.
+
+    Its tokenizer comes along, and its chat format where it is a known one and all its tokens are there; the stage
+    `adopt` gives a model what it lacks.
 
     Raises:
-        FormatError: the source is no GPT-2, or the target holds something else, which would be lost.
+        FormatError: the source is no model of a known family, or the target holds something else, which would be lost.
     """
-    if not source.is_dir():
+    if not source.exists():
         raise FormatError(f"{source} is not a folder")
-    if not (source / "tokenizer.json").exists():
-        raise FormatError(f"{source} has no tokenizer.json")
-    model = import_gpt2(source)
     _check_target(target)
-    save_model(target, model, source / "tokenizer.json")
+    model, found = load_checkpoint(source)
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder)
+        found.tokenizer.save(str(files / "tokenizer.json"))
+        with contextlib.suppress(FormatError):
+            _, format = choose_format(found, "auto")
+            if all(found.tokenizer.token_to_id(token) is not None for token in format.special_tokens):
+                format.save(files)
+        save_model(target, model, files / "tokenizer.json")
 
 
 def _check_target(target: Path) -> None:

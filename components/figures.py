@@ -38,13 +38,20 @@ def patterns(tasks: Sequence["Task"], fed: Mapping[str, Sequence[str]]) -> list[
 
 
 def of_pipeline(pipeline: "OpenPipeline", sections: Mapping[str, Any]) -> list[Headline]:
-    """The headlines of all evaluating nodes; `sections` are the nodes' own parameters."""
-    return [line for node in pipeline.judges for line in headlines(sections[node].tasks, pipeline.fed(node))]
+    """The headlines of all evaluating nodes; `sections` are the nodes' own parameters.
+
+    A figure that several make is the first one's, as it is in `components.lineage.read_evaluation`.
+    """
+    known: dict[str, Headline] = {}
+    for node in pipeline.judges:
+        for line in headlines(sections[node].tasks, pipeline.fed(node)):
+            known.setdefault(line.figure, line)
+    return list(known.values())
 
 
 def problems(pipeline: "OpenPipeline", sections: Mapping[str, Any], gates: Mapping[str, Any]) -> Iterator[str]:
     """What evaluations lack that they measure with, and bounds on figures that nothing makes."""
-    known: list[str] = []
+    known: dict[str, list[str]] = {}
     for node in pipeline.judges:
         fed = pipeline.fed(node)
         if not fed["models"]:
@@ -56,12 +63,18 @@ def problems(pipeline: "OpenPipeline", sections: Mapping[str, Any], gates: Mappi
             lacking = [name for name in task.needs if not fed[name]]
             if lacking:
                 yield f"{node}.tasks: {task.kind} needs {', '.join(lacking)}, which nothing feeds to the node {node}"
-        known += patterns(sections[node].tasks, fed)
+        made = known[node] = patterns(sections[node].tasks, fed)
+        if twice := sorted({each for each in made if made.count(each) > 1}):
+            yield f"{node}.tasks: two of them make the figure {twice[0]}: give each a kind or a name of its own"
+    judge = {name: node for node in pipeline.judges for name in pipeline.judged(node)}
     for node, bounds in gates.items():
-        for place, gate in enumerate(bounds):
-            if not any(fnmatchcase(gate.metric, pattern) for pattern in known):
-                alike = [name for name in known if name.split(".")[0] == gate.metric.split(".")[0]]
+        if node in pipeline.models and node not in judge:
+            yield f"gates.{node}: no evaluating node is fed its model"
+        for place, gate in enumerate(bounds if node in judge else ()):
+            made = known[judge[node]]
+            if not any(fnmatchcase(gate.metric, pattern) for pattern in made):
+                alike = [name for name in made if name.split(".")[0] == gate.metric.split(".")[0]]
                 yield (
-                    f"gates.{node}.{place}: evaluate makes no figure {gate.metric!r}; there are "
-                    f"{', '.join(alike or known) or 'none'}"
+                    f"gates.{node}.{place}: {judge[node]} makes no figure {gate.metric!r}; there are "
+                    f"{', '.join(alike or made) or 'none'}"
                 )

@@ -65,12 +65,13 @@ def recorded_gates(nodes: Iterable[str], artifacts: Path) -> dict[str, Verdict]:
 
 
 def read_evaluation(nodes: Iterable[str], artifacts: Path) -> dict[str, Any]:
-    """The figures of some evaluating nodes together; empty where none has run."""
-    paths = (artifacts / node / "metrics.json" for node in nodes)
+    """The figures of some evaluating nodes together, of the first that has each; empty where none has run."""
+    paths = [artifacts / node / "metrics.json" for node in nodes]
     found: dict[str, Any] = {}
-    for path in paths:
+    for path in reversed(paths):
         if path.exists():
-            found |= json.loads(path.read_text())
+            for key, value in json.loads(path.read_text()).items():
+                found[key] = found.get(key, {}) | value if isinstance(value, dict) else value
     return found
 
 

@@ -1,7 +1,7 @@
-"""The run of a lineage in MLflow: its children, its page, and the aliases of the models that lie in its workspace."""
+"""The run of a lineage in MLflow: its children, page and end, and the aliases of the models in its workspace."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from components.lineage import (
     CHAMPION,
     StageRecord,
     Verdict,
+    is_alive,
     read_evaluation,
     read_metrics,
     recorded_gates,
 )
 from components.pages import lineage_page
 from components.pipelines import OpenPipeline
-from components.provenance import differences, version_tags
+from components.provenance import differences, label_tags, version_tags
 from components.views import metric_name, run_page
 
 logger = logging.getLogger(__name__)
@@ -79,23 +80,27 @@ def conclude(
     artifacts: Path,
     gates: Mapping[str, Verdict],
     pipeline: OpenPipeline,
+    workspace: Path = Path(),
 ) -> None:
-    """Write what a lineage came to on its run: headline figures, verdicts, report, and a page that sums it up.
+    """Write what a lineage came to on its run: headline figures, verdicts, report, and a page that sums it up; where it
+    read people's labels, the newest round of them and their digest.
 
     Args:
         client: MLflow's.
         parent_id: the lineage's run.
         tree: parameters in force.
         artifacts: the workspace's.
-        gates: what the judge found; counts where it is one of the lineage's stages.
+        gates: what the judges found; counts where the one of a model is among the lineage's stages.
         pipeline: whose lineage it is.
+        workspace: the repository, or the copy of it that the flow works in.
     """
     tags = client.get_run(parent_id).data.tags
     states = {stage: tags[key] for stage in pipeline.nodes if (key := f"stage.{stage}.state") in tags}
     judges = [node for node in pipeline.judges if node in states]  # in this lineage, and not before it
     evaluation = read_evaluation(judges, artifacts)
     figures = headline_figures(evaluation, dict(tree), pipeline) if evaluation else {}
-    verdicts = {stage: gate["verdict"] for stage, gate in gates.items()} if evaluation else {}
+    judged = {node for judge in judges for node in pipeline.judged(judge)} if evaluation else set()
+    verdicts = {stage: gate["verdict"] for stage, gate in gates.items() if stage in judged}
     passed = {f"gate/{stage}": float(verdict == PASSED) for stage, verdict in verdicts.items()}
     rounded = {line.metric: float(f"{value:.4g}") for line, value in figures.items()}  # evaluate's own run has them all
     store.log_now(client, parent_id, rounded | passed)
@@ -103,6 +108,7 @@ def conclude(
     named = {pipeline.model_name(node): verdict for node, verdict in verdicts.items()}
     page = lineage_page(tags, figures, named, differences(tree, pipeline), stages)
     about = {f"gate.{stage}": verdict for stage, verdict in verdicts.items()} | store.note(page)
+    about |= label_tags(pipeline, states, workspace)
     if verdicts:
         closed = ", ".join(stage for stage, verdict in verdicts.items() if verdict != PASSED)
         about["gates"] = f"closed: {closed}" if closed else "all passed"
@@ -136,7 +142,7 @@ def point_aliases(
     alias: str,
     pipeline: OpenPipeline,
     *,
-    judged_again: bool,
+    judged_again: Collection[str] = (),
     stages: Iterable[str] | None = None,
 ) -> None:
     """Have an alias point at the models that lie in a workspace, whoever made or restored them.
@@ -148,7 +154,7 @@ def point_aliases(
         artifacts: the workspace's.
         alias: `candidate`, or a variant's own.
         pipeline: whose nodes they are.
-        judged_again: whether the judge's record came back too, so that its verdicts count where no model did.
+        judged_again: nodes whose judge's record came back too, so that its verdicts count where no model did.
         stages: of a variant, those that are up to date; what else lies there is the repository's. By default all.
     """
     verdicts = recorded_gates(pipeline.judges, artifacts)
@@ -159,7 +165,7 @@ def point_aliases(
         moved = move_alias(client, version, alias)
         gate = verdicts.get(stage)
         passed = gate is not None and gate["verdict"] == PASSED and gate["run_id"] == version.run_id
-        if alias == CANDIDATE and passed and (moved or judged_again):
+        if alias == CANDIDATE and passed and (moved or stage in judged_again):
             move_alias(client, version, CHAMPION)
 
 
@@ -170,3 +176,19 @@ def move_alias(client: Any, version: Any, alias: str) -> bool:
     client.set_registered_model_alias(version.name, alias, str(version.version))
     logger.info("models:/%s@%s is now version %s", version.name, alias, version.version)
     return True
+
+
+def reconcile() -> list[str]:
+    """Mark as KILLED the lineages whose process is gone, and their stages; the Prefect flow runs they belonged to."""
+    client, experiment = store.connect()
+    dead = []
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.kind = 'lineage'"):
+        if is_alive(run.data.tags.get("session", "")):
+            continue
+        children = client.search_runs(
+            [experiment], f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+        )
+        for lost in [*children, run]:
+            client.set_terminated(lost.info.run_id, "KILLED")
+        dead.append(run.data.tags.get("prefect.flow_run", ""))
+    return [flow_run for flow_run in dead if flow_run]

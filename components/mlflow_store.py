@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -159,6 +159,45 @@ def log_study(name: str, folder: Path, tags: Mapping[str, Any]) -> None:
         client.set_terminated(run.info.run_id)
     except Exception as error:  # MLflow raises its own, sqlite's, requests' and OS errors
         logger.warning("tracking: %s is not in MLflow: %s", folder, error)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered version: the aliases that point at it, and when it was made, in seconds since 1970."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    created: int
+
+
+def registered() -> list[Registered]:
+    """Every registered version, by name, the newest of a name first.
+
+    Raises:
+        StoreError: MLflow cannot keep a store where the repository lies.
+        MlflowException: the server is down or refuses.
+    """
+    client, _ = connect()
+    pointing: dict[tuple[str, str], list[str]] = {}
+    for model in _pages(client.search_registered_models):
+        for alias, version in model.aliases.items():
+            pointing.setdefault((model.name, str(version)), []).append(alias)
+    found = [
+        Registered(each.name, str(each.version), tuple(sorted(pointing.get((each.name, str(each.version)), ()))),
+                   int(each.creation_timestamp) // 1000)
+        for each in _pages(client.search_model_versions)
+    ]  # fmt: skip
+    return sorted(found, key=lambda each: (each.name, -int(each.version)))
+
+
+def _pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """What a search of MLflow's finds, whatever it tells at once."""
+    page = search()
+    yield from page
+    while page.token:
+        page = search(page_token=page.token)
+        yield from page
 
 
 @dataclass(frozen=True)

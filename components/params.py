@@ -103,6 +103,7 @@ def check(tree: dict[str, Any], pipeline: "OpenPipeline", *, source: str) -> Par
     }
     shared = {name: typed(kind, name, tree.get(name), problems, name in tree) for name, kind in shared_types.items()}
     problems += _contradictions(shared, pipeline)
+    problems += _unwired(sections, shared, pipeline)
     if all(sections.get(node) is not None for node in pipeline.judges):
         problems += figures.problems(pipeline, sections, shared.get(GATES) or {})
     used = {name for node in pipeline.nodes for name in pipeline.sections(node)} | shared_types.keys()
@@ -190,6 +191,15 @@ def _contradictions(shared: Mapping[str, Any], pipeline: "OpenPipeline") -> Iter
     for node in shared.get(GATES) or ():
         if node not in pipeline.models:
             yield f"{GATES}.{node}: no node of this pipeline makes a model of that name"
+
+
+def _unwired(sections: Mapping[str, Any], shared: Mapping[str, Any], pipeline: "OpenPipeline") -> Iterator[str]:
+    """What the values that a node reads ask for and the pipeline does not feed it, or feeds it in vain."""
+    for node, own in sections.items():
+        read = dict.fromkeys(key.partition(".")[0] for key in pipeline.stages[node].shared)
+        for name, found in ((node, own), *((name, shared.get(name)) for name in read)):
+            if hasattr(found, "unwired"):
+                yield from (f"{name}.{problem}" for problem in found.unwired(pipeline.nodes[node]))
 
 
 def _unknown_in_presets(tree: dict[str, Any], pipeline: "OpenPipeline") -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from components.stage import MODELS, OUTSIDE, Kind, Node, Pipeline, Several, Stage
+from components.stage import OUTSIDE, Kind, Node, Pipeline, Stage
 
 ARTIFACTS, PIPELINES, DATA = Path("artifacts"), Path("pipelines"), Path("data")
 DEFAULT = "default"
@@ -79,6 +79,16 @@ class OpenPipeline:
         return next(records, DATA)
 
     @property
+    def labels(self) -> dict[str, Path]:
+        """Where the labels lie that nodes read, a folder a round, by node."""
+        return {
+            name: Path(reference)
+            for name, node in self.nodes.items()
+            for key, reference in node.references()
+            if self.stages[name].reads[key] == Kind.LABELS and reference.startswith(OUTSIDE)
+        }
+
+    @property
     def pointer(self) -> Path:
         """What DVC knows of the raw records."""
         return self.data.with_name(f"{self.data.name}.dvc")
@@ -140,20 +150,22 @@ class OpenPipeline:
 
     def parents(self, node: str) -> list[str]:
         """The nodes whose models a node's model is made from."""
-        if node not in self.nodes or not self.stages[node].model:
-            return []
-        read = {
-            name
-            for name, kind in self.stages[node].reads.items()
-            if (kind.kind if isinstance(kind, Several) else kind) in MODELS
-        }
-        fed = (r.partition("/")[0] for name, r in self.nodes[node].references() if name in read)
-        return [maker for maker in dict.fromkeys(fed) if maker in self.nodes and self.stages[maker].model]
+        return self._models_fed(node) if node in self.nodes and self.stages[node].model else []
+
+    def _models_fed(self, node: str) -> list[str]:
+        """The nodes whose registered models a node is fed."""
+        fed = (reference.partition("/") for _, reference in self.nodes[node].references())
+        return list(dict.fromkeys(maker for maker, _, path in fed if path == "model" and maker in self.models))
 
     @property
     def judges(self) -> list[str]:
         """The nodes that evaluate, and open and close gates."""
         return [name for name, stage in self.stages.items() if "gates" in stage.shared]
+
+    def judged(self, judge: str) -> list[str]:
+        """The nodes whose gates an evaluating node opens and closes: their models are fed to none before it."""
+        earlier = {name for each in self.judges[: self.judges.index(judge)] for name in self._models_fed(each)}
+        return [name for name in self._models_fed(judge) if name not in earlier]
 
     @property
     def tokenizer(self) -> Path | None:

@@ -21,6 +21,16 @@ import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+SPARE = 2**30  # bytes
+
+
+class _Heap(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
 
 
 def stop_collecting() -> None:
@@ -62,3 +72,16 @@ def keep_memory() -> None:
         allocator = ctypes.CDLL("libc.so.6")
         allocator.mallopt(M_MMAP_MAX, 0)
         allocator.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def hand_back() -> None:
+    """Give the system what is free of a heap with more than `SPARE` free, between phases that need unlike memory.
+
+    A large model's phases each leave gaps that the next one's blocks do not fit, until the heap is several times as
+    large as what is in use. A small one's heap is left as it is: its pages would be cleared anew at every step.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library, or glibc before 2.33
+        allocator = ctypes.CDLL("libc.so.6")
+        allocator.mallinfo2.restype = _Heap
+        if allocator.mallinfo2().fordblks > SPARE:
+            allocator.malloc_trim(0)

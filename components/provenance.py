@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from components.lineage import StageRecord, flatten, home
 from components.pipelines import DEFAULT, OpenPipeline
 
 WEIGHTS = "model.safetensors"
+ROUND = re.compile(r"round-(\d+)")  # a folder of labels
 # Packages whose version may change a number.
 PACKAGES = (
     "torch", "lightning", "numpy", "tokenizers", "safetensors", "pandas", "pyarrow", "pydantic", "vaderSentiment",
@@ -173,6 +175,20 @@ def version_tags(
         tags |= {"tokenizer.digest": file_md5(tokenizer)} if tokenizer.exists() else {}
     for parent in pipeline.parents(node) if node else ():
         tags |= _parent_tags(parent, pipeline, artifacts)
+    return tags
+
+
+def label_tags(pipeline: OpenPipeline, nodes: Iterable[str], workspace: Path = Path()) -> dict[str, str]:
+    """The newest round of people's labels that some nodes read, and the digest that DVC recorded of all labels.
+
+    Nothing where none of them reads any. `workspace`: the repository, or a copy of it.
+    """
+    read = [pipeline.labels[node] for node in nodes if node in pipeline.labels]
+    rounds = [int(found[1]) for path in read if (found := ROUND.fullmatch(path.name))]
+    tags = {"round": str(max(rounds))} if rounds else {}
+    if read:
+        pointer = workspace / f"{read[0].parts[0]}.dvc"
+        tags["labels"] = recorded_md5(pointer) or "unversioned"
     return tags
 
 

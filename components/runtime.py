@@ -78,7 +78,8 @@ def _run(name: str, pipeline: OpenPipeline) -> None:
         with StageTracker(name, pipeline, tree, state=state) as tracker:
             work = Work(name, pipeline, section, shared, out, state, state, tracker)
             duration, peak_gib = _measured(work, started)
-        (out / "run.json").write_text(json.dumps(tracker.record(duration, peak_gib), indent=1, sort_keys=True) + "\n")
+        record = tracker.record(duration, peak_gib, work.rates.totals())
+        (out / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(state)
 
 
@@ -88,10 +89,15 @@ def _measured(work: Work[Any], started: float) -> tuple[float, float]:
     work.pipeline.stages[work.name].run(work)
     duration = time.monotonic() - started
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    work.tracker.log_metrics({f"{work.name}/duration_seconds": duration, f"{work.name}/peak_memory_gib": peak_gib})
+    rates = work.rates.totals()
+    whole = {"duration_seconds": duration, "peak_memory_gib": peak_gib}
+    whole |= {name.replace("/", "_"): rate for name, rate in rates.items()}
+    work.tracker.log_metrics({f"{work.name}/{name}": value for name, value in whole.items()})
     work.path("metrics.json").write_text(json.dumps(work.metrics, indent=1, sort_keys=True) + "\n")
     work.tracker.log_summary(work.metrics)
     logger.info("done in %.0f s, peak memory %.2f GiB", duration, peak_gib)
+    for name, rate in rates.items():
+        logger.info("%s: %s tokens/s", name.removesuffix("_tokens_per_second"), f"{rate:,.0f}")
     return duration, peak_gib
 
 

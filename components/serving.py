@@ -13,6 +13,7 @@ import torch
 
 from components import mlflow_store
 from components.checkpoints import CheckpointError, load_gpt, load_scalar, load_tokenizer, model_kind
+from components.data.detokenizing import Detokenizer
 from components.data.sequences import pack
 from components.losses.sampling import Sampling
 from components.models.generation import sample_steps, uniforms
@@ -52,19 +53,12 @@ class ChatModel:
             sampling=Sampling(options.temperature, options.top_k, options.top_p),
             uniform=uniforms(1, max_new_tokens, seed=(seed,)),
         )
-        ids: list[int] = []
-        shown = ""
+        text = Detokenizer(self.tokenizer)
         for token in steps:
             if int(token) == self.tokenizer.end:
                 break
-            ids.append(int(token))
-            text = self.tokenizer.decode(ids)
-            if not text.endswith("\ufffd"):  # the bytes of a character may be spread over tokens
-                yield text[len(shown) :]
-                shown = text
-        final = self.tokenizer.decode(ids)
-        if final != shown:
-            yield final[len(shown) :]
+            yield text.feed(int(token))
+        yield text.finish()
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """The assistant's message to one conversation, or a list of them to several."""
@@ -100,7 +94,7 @@ class RewardModel:
     def _score(self, chat: list[dict[str, str]]) -> float:
         if chat[-1]["role"] != "assistant":
             raise RequestError("a reward is for the assistant's message, which must come last")
-        reply = [*self.tokenizer.encode_text(chat[-1]["content"]), self.tokenizer.end]
+        reply = self.tokenizer.encode_reply(chat[-1]["content"])
         room = self.model.config.context_length - len(reply)
         if room < SHORTEST_PROMPT:
             raise RequestError(

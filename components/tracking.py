@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from components import mlflow_store as store
@@ -21,7 +21,6 @@ from components.lineage import (
     StageRecord,
     Verdict,
     alias_of,
-    is_alive,
     numbers,
     process_session,
     recorded_gates,
@@ -47,6 +46,7 @@ Result = TypeVar("Result")
 PARENT_VARIABLE = "GPTLINEAGE_PARENT_RUN"
 RETRY_SECONDS = 60.0
 METRICS_LIMIT = 1000  # metrics of one request
+NO_RATES: Mapping[str, float] = MappingProxyType({})
 
 
 class StageTracker:
@@ -132,7 +132,9 @@ class StageTracker:
         }
         self._guard(f"promote {self.pipeline.model_name(stage)}", lambda: self._promote(stage, version))
 
-    def record(self, duration_seconds: float, peak_memory_gib: float) -> dict[str, Any]:
+    def record(
+        self, duration_seconds: float, peak_memory_gib: float, rates: Mapping[str, float] = NO_RATES
+    ) -> dict[str, Any]:
         """The content of the stage's `run.json` (see `components.lineage.StageRecord`)."""
         return {
             "stage": self.stage,
@@ -144,6 +146,7 @@ class StageTracker:
             "tracking": f"incomplete: {self.trouble}" if self.trouble else "complete",
             "duration_seconds": round(duration_seconds, 2),
             "peak_memory_gib": round(peak_memory_gib, 3),
+            "rates": {name: round(rate, 1) for name, rate in rates.items()},
         }
 
     def _start(self) -> None:
@@ -190,7 +193,7 @@ class StageTracker:
                 link_skipped(self._client, experiment, parent_id, above, "cached", self.artifacts)
         ancestors, models = self.pipeline.ancestors(self.stage), self.pipeline.models
         stages = models if alias_of() == CANDIDATE else [name for name in ancestors if name in models]
-        point_aliases(self._client, self.artifacts, alias_of(), self.pipeline, judged_again=False, stages=stages)
+        point_aliases(self._client, self.artifacts, alias_of(), self.pipeline, stages=stages)
         return parent_id
 
     def _finish(self, status: str) -> None:
@@ -287,19 +290,3 @@ class SilentTracker(StageTracker):
 
     def _guard(self, what: str, action: Callable[[], Result]) -> Result | None:
         return None
-
-
-def reconcile() -> list[str]:
-    """Mark as KILLED the lineages whose process is gone, and their stages; the Prefect flow runs they belonged to."""
-    client, experiment = store.connect()
-    dead = []
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.kind = 'lineage'"):
-        if is_alive(run.data.tags.get("session", "")):
-            continue
-        children = client.search_runs(
-            [experiment], f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-        )
-        for lost in [*children, run]:
-            client.set_terminated(lost.info.run_id, "KILLED")
-        dead.append(run.data.tags.get("prefect.flow_run", ""))
-    return [flow_run for flow_run in dead if flow_run]

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from components.pipelines import OpenPipeline
+from components.rates import Rates
 
 if TYPE_CHECKING:
     from components.gates import Gates
-    from components.models.section import Model
+    from components.models.families.family import Family
     from components.sections.compute import Compute
     from components.sections.generation import Generation
     from components.sections.limits import Limits
@@ -33,7 +34,7 @@ class _Declared:
 @dataclass
 class Work(Generic[Section]):
     """A running stage: its parameters, its inputs by the names that its declaration gives them, where it writes, where
-    it keeps what a resumed run needs, and its tracker.
+    it keeps what a resumed run needs, its tracker, its final figures and how fast it is.
 
     `scratch` is where this process alone writes while it trains: the state folder, but for the helper processes of
     data-parallel training, which see the checkpoints and keep nothing.
@@ -48,6 +49,7 @@ class Work(Generic[Section]):
     scratch: Path
     tracker: "StageTracker"
     metrics: dict[str, Any] = field(default_factory=dict)
+    rates: Rates = field(default_factory=Rates)
 
     @property
     def inputs(self) -> dict[str, dict[str, Path]]:
@@ -88,14 +90,15 @@ class Work(Generic[Section]):
         return cast("Limits", self._declared("limits"))
 
     @property
-    def model(self) -> "Model":
+    def model(self) -> "Family":
         """Which language model is pretrained."""
-        return cast("Model", self._declared("model"))
+        return cast("Family", self._declared("model"))
 
     @property
     def gates(self) -> "Gates":
-        """Bounds that models must keep, by the node that makes them."""
-        return cast("Gates", self._declared("gates"))
+        """Bounds that the models must keep on which this node passes the verdict, by the node that makes them."""
+        bounds = cast("Gates", self._declared("gates"))
+        return {node: bounds[node] for node in self.pipeline.judged(self.name) if node in bounds}
 
     def _declared(self, name: str) -> Any:
         declared = self.pipeline.stages[self.name].shared

@@ -95,8 +95,9 @@ def prefect_pictures(address: str) -> list[Picture]:
 @contextmanager
 def pages() -> Iterator[tuple[str, str]]:
     """Both servers on free ports, as `make ui` starts them: the addresses of Prefect and MLflow."""
-    prefect, mlflow = free_port(), free_port()
-    command = [sys.executable, "-m", "flows.ui", "--prefect-port", f"{prefect}", "--mlflow-port", f"{mlflow}"]
+    prefect, mlflow, chat = free_port(), free_port(), free_port()
+    ports = ["--prefect-port", f"{prefect}", "--mlflow-port", f"{mlflow}", "--chat-port", f"{chat}"]
+    command = [sys.executable, "-m", "flows.ui", *ports]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     addresses = f"http://{HOST}:{prefect}", f"http://{HOST}:{mlflow}"
     try:

@@ -18,8 +18,8 @@ _silent_until = float("-inf")
 
 
 def tracking() -> ModuleType:
-    """`components.tracking`, imported at first use: MLflow takes seconds, which pass while Prefect's server starts."""
-    return importlib.import_module("components.tracking")
+    """What is logged of lineages, imported at first use: MLflow takes seconds, in which Prefect's server starts."""
+    return importlib.import_module("components.lineage_run")
 
 
 def tracked(what: str, action: Callable[[], Result]) -> Result | None:
@@ -103,12 +103,13 @@ class Lineage:
         for stage, state in self.skipped.items():
             tracking().link_skipped(client, experiment, self.run_id, stage, state, self.artifacts)
         gates = recorded_gates(self.pipeline.judges, self.artifacts)
-        tracking().conclude(client, self.run_id, self.tree, self.artifacts, gates, self.pipeline)
+        tracking().conclude(client, self.run_id, self.tree, self.artifacts, gates, self.pipeline, self.root)
         client.set_terminated(self.run_id, status)
 
     def _point(self) -> None:
         client, _ = tracking().store.connect()
-        came_back = any(self.skipped.get(node) == "restored" for node in self.pipeline.judges)
+        restored = [judge for judge in self.pipeline.judges if self.skipped.get(judge) == "restored"]
+        again = {node for judge in restored for node in self.pipeline.judged(judge)}
         alias = alias_of(self.root)
         stages = [stage for stage in self.pipeline.models if alias == CANDIDATE or stage in self.skipped]
-        tracking().point_aliases(client, self.artifacts, alias, self.pipeline, judged_again=came_back, stages=stages)
+        tracking().point_aliases(client, self.artifacts, alias, self.pipeline, judged_again=again, stages=stages)

@@ -7,6 +7,7 @@ from typing import Any
 import networkx
 import yaml
 
+from flows import labels
 from flows.graph import judge, select
 from flows.workspace import Workspace, refresh
 
@@ -26,10 +27,11 @@ def print_plan(workspace: Workspace, *, until: str | None, start: str | None, fo
             return
         judged = judge(workspace.root, workspace.pipeline.graph_file)
         stages = select(judged.graph, until=until, start=start)
+        waiting = labels.waiting(workspace, judged.graph)
         why = reasons(judged.graph, stages, judged.changed, force, _values(workspace))
         for stage in stages:
             nothing = "comes from the cache" if stage in judged.missing else "nothing to do"
-            words = "; ".join(why[stage]) or nothing
+            words = "waits for people's answers" if stage in waiting else "; ".join(why[stage]) or nothing
             print(textwrap.fill(words, WIDTH, initial_indent=f"  {stage:10}", subsequent_indent=" " * 12))
 
 

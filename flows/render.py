@@ -3,8 +3,8 @@
 python -m flows.render            # write those of all pipelines of this repository: dvc.yaml, pipelines/*/dvc.yaml
 python -m flows.render --check    # exit with 1 where they are not what would be written
 
-A stage's dependencies are its inputs and the code that it runs: the files that its module imports, and theirs, but for
-those that only watch it.
+A stage's dependencies are its inputs, the files that its parameters name, and the code that it runs: the files that its
+module imports, and theirs, but for those that only watch it.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 
 from components import params as parameters
 from components.pipelines import DECLARATION, OpenPipeline, PipelineError, names, open_pipeline
+from components.sections.files import files_of
 from components.stage import Stage
 
 DEPLOYMENTS, PAGE = Path("prefect.yaml"), Path("ARCHITECTURE.md")
@@ -101,7 +102,9 @@ def _entry(node: str, pipeline: OpenPipeline, params: parameters.Parameters, roo
         yield f"    wdir: {'/'.join('..' for _ in pipeline.graph_file.parent.parts)}"
     yield "    deps:"
     inputs = dict.fromkeys(str(path) for fed in pipeline.inputs(node).values() for path in fed.values())
-    chosen = {kind.__module__.replace(".", "/") + ".py" for kind in _sections_of(params.sections.get(node))}
+    inputs |= dict.fromkeys(str(Path(name)) for name in files_of(params.sections.get(node)))
+    read = [params.sections.get(node), *(params.shared.get(name) for name in stage.shared)]
+    chosen = {kind.__module__.replace(".", "/") + ".py" for value in read for kind in _sections_of(value)}
     files = code(pipeline.files[node], RUNTIME, *(Path(name) for name in chosen if (root / name).exists()), root=root)
     yield from (f"    - {path}" for path in (*inputs, *sorted(files)))
     yield "    params:"
@@ -111,19 +114,28 @@ def _entry(node: str, pipeline: OpenPipeline, params: parameters.Parameters, roo
     else:
         yield f"    - {pipeline.params_file}:"
         yield from (f"      {key}" for key in keys)
-    yield from _outputs(stage, out)
+    yield from _outputs(stage, out, shown=pipeline.is_default)
 
 
-def _outputs(stage: Stage, out: Path) -> Iterator[str]:
+def _outputs(stage: Stage, out: Path, *, shown: bool) -> Iterator[str]:
+    """What a node makes. `shown`: its figures and curves are DVC's metrics and plots.
+
+    Those of pipelines beside the default one are plain outputs: `dvc metrics show` and `dvc plots show` look at every
+    graph of the repository, and complain of all that was never run.
+    """
+    tables, others = stage.curves, [name for name in (stage.headline, stage.plots) if name]
     yield "    outs:"
     yield from (f"    - {out / made}" for made in (*stage.makes, "run.json", "metrics.json"))
+    if not shown:
+        yield from (f"    - {out / made}" for made in (*tables, *others))
+        return
     if stage.headline:
         yield "    metrics:"
         yield f"    - {out / stage.headline}:"
         yield "        cache: false  # in git: `dvc metrics diff` then has the last commit's to compare with"
-    if stage.curves or stage.plots:
+    if tables or stage.plots:
         yield "    plots:"
-    for table, axes in stage.curves.items():
+    for table, axes in tables.items():
         yield from (f"    - {out / table}:", f"        x: {axes.x}", f"        y: {axes.y}")
     if stage.plots:
         yield f"    - {out / stage.plots}"

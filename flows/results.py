@@ -11,9 +11,8 @@ from prefect.settings import get_current_settings
 
 from components import params as parameters
 from components.figures import Headline, of_pipeline
-from components.gates import look_up, verdicts
+from components.gates import Verdict, look_up, verdicts
 from components.lineage import StageRecord, read_evaluation
-from components.pipelines import OpenPipeline
 from components.views import run_page
 from flows.parent_run import tracked, tracking
 from flows.server import HOST, addresses
@@ -51,10 +50,16 @@ def _spelled(name: str, value: float) -> str:
     return f"{value:.1%}" if name.endswith(SHARES) else f"{value:.3f}"
 
 
-def gates(tree: dict[str, Any], metrics: Mapping[str, Any], pipeline: OpenPipeline) -> dict[str, str]:
-    """For each node with a gate, `passed` or what does not hold."""
-    bounds = parameters.check(tree, pipeline, source="the parameters in force").shared["gates"]
-    return {stage: str(verdict) for stage, verdict in verdicts(bounds, metrics).items()}
+def gates(workspace: Workspace) -> dict[str, str]:
+    """For each node with a gate, `passed` or what does not hold, by the figures of the node that judges its model."""
+    pipeline = workspace.pipeline
+    bounds = parameters.check(workspace.tree, pipeline, source="the parameters in force").shared["gates"]
+    found: dict[str, Verdict] = {}
+    for judge in pipeline.judges:
+        if metrics := read_evaluation([judge], workspace.artifacts):
+            own = set(pipeline.judged(judge))
+            found |= verdicts({node: each for node, each in bounds.items() if node in own}, metrics)
+    return {node: str(found[node]) for node in bounds if node in found}
 
 
 def show_results(workspace: Workspace, outcomes: Mapping[str, str], run_id: str | None) -> None:
@@ -71,7 +76,7 @@ def _markdown(workspace: Workspace, outcomes: Mapping[str, str], run_id: str | N
     metrics = evaluation(workspace) if not outcomes.keys().isdisjoint(pipeline.judges) else None
     if metrics is not None:
         lines += ["", *_table(("figure", "value"), figures(metrics, workspace))]
-        lines += ["", *_table(("gate", "verdict"), gates(workspace.tree, metrics, pipeline).items())]
+        lines += ["", *_table(("gate", "verdict"), gates(workspace).items())]
         lines += ["", *(f"Report: `{artifacts / judge / 'report.html'}`" for judge in pipeline.judges)]
     page = mlflow_page(run_id)
     lines += ["", f"[This lineage in MLflow]({page}) (while `make ui` runs)"] if page else []

@@ -12,6 +12,7 @@ from prefect.states import Crashed
 from components.lineage import process_identity
 from components.pipelines import DEFAULT
 from components.provenance import flow_command, name_of
+from flows import labels
 from flows.checks import check
 from flows.graph import dvc, judge, select
 from flows.parent_run import Lineage, reconcile
@@ -50,9 +51,14 @@ def run_pipeline(
             return outcomes(states)
         if workspace.is_variant:
             dvc(workspace, "checkout", "--allow-missing", check=False)  # what the overrides do not touch
+        labels.bring(workspace)
         judged = judge(workspace.root, workspace.pipeline.graph_file)
         lineage = _lineage(workspace, preset, overrides, until)
-        stages = select(judged.graph, until=until, start=start)
+        waiting = labels.waiting(workspace, judged.graph)
+        selected = select(judged.graph, until=until, start=start)
+        stages = [stage for stage in selected if stage not in waiting]
+        if len(stages) < len(selected):
+            logger.info("waiting for people's answers: %s", ", ".join(each for each in selected if each in waiting))
         with lineage:
             Walk(workspace, judged, lineage, states, force=force, at_once=at_once).go(stages)
         show_results(workspace, outcomes(states), lineage.run_id)

@@ -9,10 +9,12 @@ python -m flows.study methods --seeds 5         # PPO, GRPO, RLOO, DPO and FeedM
 python -m flows.study pretraining-mix           # what the pretraining mix saves
 python -m flows.study pairs                     # all pairs of a prompt together, or shuffled
 python -m flows.study comparisons               # reward model against the number of rankings
+python -m flows.study rounds                    # rankings of the newest policy's replies, or as many in one round
 
 Every variant is a lineage of its own in a copy below .lineage/variants/, so that a study that is stopped goes on where
-it was, and what variants share is computed once. Choices are made on the validation split; `seeds` and `controls` alone
-read the test split. Results: .lineage/studies/<name>/.
+it was, and what variants share is computed once. Choices are made on the validation split; `seeds`, `controls` and
+`rounds` alone read the test split. `rounds` begins with the default pipeline's pretrained model, whose seed stays:
+python -m flows.lineage --until pretrain. Results: .lineage/studies/<name>/.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from typing import Any
 
 from prefect import flow
 
+from components.pipelines import DEFAULT
 from flows.checks import check
 from flows.command import assignment, run_flow
 from flows.parent_run import tracking
@@ -38,14 +41,23 @@ ALIGNMENT_SEEDS = ("ppo.seed_offset", "dpo.seed_offset", "feedme.seed_offset")
 
 @dataclass(frozen=True)
 class Study:
-    """Variants by name, as overrides; the stage they run to; the parameters that take the seeds 0, 1, 2, ..."""
+    """Variants by name, as overrides; the stage they run to; the parameters that take the seeds 0, 1, 2, ...
+
+    `until` has the stage of each variant where they end with different ones.
+    """
 
     variants: Mapping[str, Mapping[str, Any]]
-    until: str
+    until: str | Mapping[str, str]
     seeds: tuple[str, ...]
     split: str = "validation"
+    pipeline: str = DEFAULT
+
+    def end(self, variant: str) -> str:
+        """The stage whose figures are a variant's."""
+        return self.until if isinstance(self.until, str) else self.until[variant]
 
 
+ROUNDS = {"1 round": "evaluate-1", "2 rounds": "evaluate-2", "3 rounds": "evaluate-3", "all in one": "evaluate-once"}
 STILL = 1e-12  # a learning rate at which nothing moves
 STUDIES = {
     "seeds": Study({"whole lineage": {}}, "evaluate", ("seed",), split="test"),
@@ -112,6 +124,7 @@ STUDIES = {
     "comparisons": Study(
         {f"{n}": {"compare.num_prompts": n} for n in (300, 600, 1200, 2200)}, "reward", ("reward.seed_offset",)
     ),
+    "rounds": Study({name: {} for name in ROUNDS}, ROUNDS, ("seed",), split="test", pipeline="iterated"),
 }  # fmt: skip
 
 
@@ -127,10 +140,11 @@ def study(
     for seed in range(seeds):
         for variant, changes in chosen.variants.items():
             values = {**common, **changes, **dict.fromkeys(chosen.seeds, seed)}
-            done = run_pipeline(preset, values, until=chosen.until)
-            outcomes[f"{variant}, seed {seed}"] = done[chosen.until]
-            artifacts = check(preset, values, until=chosen.until).artifacts
-            figures = json.loads((artifacts / chosen.until / "metrics.json").read_text())
+            end = chosen.end(variant)
+            done = run_pipeline(preset, values, pipeline=chosen.pipeline, until=end)
+            outcomes[f"{variant}, seed {seed}"] = done[end]
+            artifacts = check(preset, values, pipeline=chosen.pipeline, until=end).artifacts
+            figures = json.loads((artifacts / end / "metrics.json").read_text())
             rows.append({"variant": variant, "seed": seed, "figures": figures})
     out = Path(".lineage/studies") / name
     out.mkdir(parents=True, exist_ok=True)

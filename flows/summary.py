@@ -28,7 +28,7 @@ def print_summary(outcomes: Mapping[str, str], workspace: Workspace) -> None:
     if metrics is not None:
         console.print(_results(workspace, metrics))
         referee = next(iter(metrics.get("referees", [])), "")
-        for judge in judges:
+        for judge in (each for each in judges if each in outcomes):
             _print_replies(console, artifacts / judge / "replies.jsonl", referee)
     for line in _pointers(workspace, outcomes, metrics is not None):
         console.print(line, soft_wrap=True)
@@ -57,7 +57,7 @@ def _results(workspace: Workspace, metrics: Mapping[str, Any]) -> Table:
     for words, value in figures(metrics, workspace):
         table.add_row(words, value)
     table.add_section()
-    for stage, verdict in gates(workspace.tree, metrics, workspace.pipeline).items():
+    for stage, verdict in gates(workspace).items():
         table.add_row(f"gate of {stage}", verdict)
     return table
 
@@ -85,7 +85,7 @@ def _pointers(workspace: Workspace, outcomes: Mapping[str, str], evaluated: bool
     if evaluated:
         for judge in pipeline.judges:
             yield f"Report:      {(artifacts / judge / 'report.html').relative_to(workspace.home)}"
-    yield "Runs:        make ui        (Prefect and MLflow, on loopback)"
+    yield "Runs:        make ui        (Prefect, MLflow and the chat, on loopback)"
     made = [node for node in outcomes if node in pipeline.nodes and pipeline.stages[node].model == Kind.LANGUAGE_MODEL]
     records = {stage: StageRecord.load(stage, artifacts) for stage in made}
     named = {stage: record.address for stage, record in records.items() if record is not None and record.address}

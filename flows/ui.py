@@ -1,6 +1,6 @@
-"""Prefect's and MLflow's pages on loopback, over the runs of this repository, until Ctrl-C.
+"""Prefect's and MLflow's pages and the chat on loopback, over what this repository made, until Ctrl-C.
 
-python -m flows.ui [--prefect-port 4200] [--mlflow-port 5000]
+python -m flows.ui [--prefect-port 4200] [--mlflow-port 5000] [--chat-port 8000]
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Page(NamedTuple):
         return f"http://{HOST}:{self.port}"
 
 
-def pages(prefect_port: int, mlflow_port: int, root: Path) -> dict[str, Page]:
+def pages(prefect_port: int, mlflow_port: int, chat_port: int, root: Path) -> dict[str, Page]:
     """The servers of this repository by name."""
     store, _ = ready()
     python = [sys.executable, "-m"]
@@ -56,6 +56,12 @@ def pages(prefect_port: int, mlflow_port: int, root: Path) -> dict[str, Page]:
              "--backend-store-uri", store, "--artifacts-destination", str(root / "mlruns" / "artifacts")],
             # The job runner would start a dozen processes that nothing here uses.
             {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        ),
+        "Chat": Page(
+            chat_port,
+            [*python, "components.web", "--host", HOST, "--port", str(chat_port),
+             "--mlflow", f"http://{HOST}:{mlflow_port}", "--prefect", f"http://{HOST}:{prefect_port}"],
+            {},
         ),
     }  # fmt: skip
 
@@ -84,18 +90,20 @@ def wait_until_up(address: str, process: "subprocess.Popen[bytes]") -> bool:
 
 
 def main() -> None:
-    """Start both servers, print their addresses, stop them on Ctrl-C."""
+    """Start the servers, print their addresses, stop them on Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
+    parser.add_argument("--chat-port", type=int, default=8000)
     arguments = parser.parse_args()
     spare_loopback()
-    for option, port in (("--prefect-port", arguments.prefect_port), ("--mlflow-port", arguments.mlflow_port)):
+    ports = arguments.prefect_port, arguments.mlflow_port, arguments.chat_port
+    for option, port in zip(("--prefect-port", "--mlflow-port", "--chat-port"), ports, strict=True):
         if is_taken(port):
             name = option.removeprefix("--").upper().replace("-", "_")
             sys.exit(f"port {port} is taken: end what listens there, or name another by {option} (make ui {name}=...)")
     try:
-        _serve(pages(arguments.prefect_port, arguments.mlflow_port, Path.cwd()), Path.cwd())
+        _serve(pages(*ports, Path.cwd()), Path.cwd())
     except StoreError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -116,10 +124,11 @@ def _serve(served: Mapping[str, Page], root: Path) -> None:
                 sys.exit(f"{name} did not start; see {logs / f'{name.lower()}.log'}")
         print(f"Prefect  {served['Prefect'].address}", flush=True)
         print(f"MLflow   {_lineages(served['MLflow'].address)}", flush=True)
+        print(f"Chat     {served['Chat'].address}  (and {served['Chat'].address}/v1 for OpenAI clients)", flush=True)
         note.parent.mkdir(exist_ok=True)
         stack.callback(note.unlink, missing_ok=True)
         note.write_text(json.dumps({name: page.address for name, page in served.items()}) + "\n")
-        print("Ctrl-C stops both.", flush=True)
+        print("Ctrl-C stops them.", flush=True)
         while all(process.poll() is None for process in running.values()):
             time.sleep(0.5)
         ended = ", ".join(name for name, process in running.items() if process.poll() is not None)

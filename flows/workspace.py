@@ -22,6 +22,7 @@ from components import params as parameters
 from components.loopback import spare_loopback
 from components.pipelines import PARAMS_FILE, OpenPipeline
 from components.provenance import flow_command
+from components.sections.files import files_of
 from flows.render import render
 
 REPLACED = ("components", "flows")
@@ -151,12 +152,23 @@ def _copy(workspace: Workspace) -> None:
     if workspace.elsewhere is not None:
         shutil.copytree(workspace.elsewhere, root / workspace.pipeline.folder, dirs_exist_ok=True)
     parameters.write_tree(workspace.tree, root / workspace.params_file)
+    for name in _named_files(workspace):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(home / name, root / name)
     pointer = workspace.pipeline.pointer
     if workspace.has_own_data or not (home / pointer).exists():
         (root / pointer).unlink(missing_ok=True)  # other data: nothing to compare its digest with
     share_dvc(home, root, no_scm=True)
     (root / ASKED).parent.mkdir(exist_ok=True)
     (root / ASKED).write_text(workspace.asked + "\n")
+
+
+def _named_files(workspace: Workspace) -> Iterator[str]:
+    """The files of the repository that the variant's parameters name: git may not know them."""
+    pipeline = workspace.pipeline
+    params = parameters.check(workspace.tree, pipeline, source=str(pipeline.params_file))
+    for section in params.sections.values():
+        yield from (name for name in files_of(section) if (workspace.home / name).is_file() and name[0] != "/")
 
 
 def _files(home: Path) -> list[str]:

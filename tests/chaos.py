@@ -16,13 +16,16 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import psutil
-from mlflow import MlflowClient
 
+from components.pipelines import open_pipeline
+from components.rates import TIMINGS
 from tests.components.alignment import actor_critic
+from tests.contracts.imports import ROOT
 from tests.flows.repository import Repository, make_repository
 
 LONG = {
@@ -34,11 +37,14 @@ LONG = {
     "dpo__max_steps": 60, "dpo__checkpoint_interval": 7,
     "feedme__max_steps": 60, "feedme__checkpoint_interval": 7, "feedme__validation_interval": 30,
 }  # fmt: skip
+PIPELINE = open_pipeline(root=ROOT)
+# The nodes that train a model and keep checkpoints.
+TRAINED = [
+    node for node in PIPELINE.models
+    if any(each.name == "checkpoint_interval" for each in fields(PIPELINE.stages[node].section))
+]  # fmt: skip
 # case -> the stage it runs, and what it changes
-CASES: dict[str, tuple[str, dict[str, object]]] = {
-    "pretrain": ("pretrain", {}),
-    "sft": ("sft", {}),
-    "reward": ("reward", {}),
+CASES: dict[str, tuple[str, dict[str, object]]] = {node: (node, {}) for node in TRAINED} | {
     "ppo": ("ppo", {"ppo__algorithm": actor_critic(0.0005)}),
     "grpo": ("ppo", {"ppo__algorithm": {"kind": "grpo", "replies_per_prompt": 4}}),
     "rloo": ("ppo", {"ppo__algorithm": {"kind": "rloo", "replies_per_prompt": 4}}),
@@ -46,12 +52,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
         "ppo",
         {"ppo__algorithm": actor_critic(0.0005), "ppo__weights": {"kind": "lora", "rank": 4, "alpha": 8.0}},
     ),
-    "dpo": ("dpo", {}),
-    "feedme": ("feedme", {}),
-    "flow": ("pretrain", {}),
+    "flow": (TRAINED[0], {}),
 }
-# How many steps a stage has at least (LONG).
-STEPS = {"pretrain": 120, "sft": 80, "reward": 36, "ppo": 16, "dpo": 60, "feedme": 60}
 TIMEOUT = 300.0
 
 
@@ -64,12 +66,13 @@ class Outcome:
     differences: list[str] = field(default_factory=list)
 
 
-def digest(repository: Repository, stage: str) -> dict[str, object]:
+def digest(repository: Repository, stage: str) -> dict[str, Any]:
     """Everything that a finished stage left, times excepted."""
     out = repository.root / "artifacts" / stage
     record = json.loads((out / "run.json").read_text())
-    client = MlflowClient(f"sqlite:///{repository.root}/mlruns/mlflow.db")
-    names = [n for n in client.get_run(record["run_id"]).data.metrics if "seconds" not in n and "memory" not in n]
+    client = repository.client()
+    metrics = client.get_run(record["run_id"]).data.metrics
+    names = [name for name in metrics if not name.endswith(TIMINGS) and "memory" not in name]
     logged = {n: [(p.step, p.value) for p in client.get_metric_history(record["run_id"], n)] for n in names}
     return {
         "weights": (out / "model/model.safetensors").read_bytes(),
@@ -105,16 +108,16 @@ def _is_stage(process: psutil.Process, root: Path) -> bool:
         return False
 
 
-def kill_once(repository: Repository, case: str, how: str, rng: random.Random) -> str | None:
+def kill_once(repository: Repository, case: str, how: str, steps: int, rng: random.Random) -> str | None:
     """Start a case and kill it; when that was, or None where it was done before the moment came.
 
-    Moments are of this start alone: files that an earlier kill left behind do not count.
+    Moments are of this start alone: files that an earlier kill left behind do not count. steps: of the whole case.
     """
     stage = CASES[case][0]
     state = repository.root / ".lineage/state"
     started_ns = time.time_ns()
     process = repository.start(*command(case))
-    step = rng.randrange(STEPS[stage] // 3, STEPS[stage])
+    step = rng.randrange(steps // 3, steps)
     seconds = rng.uniform(1, 25 if case == "flow" else 12)
     begun = time.monotonic()
 
@@ -149,11 +152,12 @@ def run_case(repository: Repository, case: str, kills: int, rng: random.Random) 
     repository.set(**changes)
     repository.run(*command(case))
     undisturbed = digest(repository, stage)
+    steps = undisturbed["curve"].count("\n") - 1
     outcome = Outcome()
     for number in range(kills):
         # The first kill comes after a checkpoint, so that every case resumes.
         how = "step" if number == 0 else rng.choice(("step", "checkpoint", "time"))
-        killed = kill_once(repository, case, how, rng)
+        killed = kill_once(repository, case, how, steps, rng)
         if killed is not None:
             outcome.kills.append(killed)
     output = repository.run(*command(case))
@@ -169,8 +173,10 @@ def run(root: Path, cases: list[str], kills: int, seed: int) -> dict[str, Outcom
     repository = make_repository(root)
     repository.set(**LONG)
     repository.run("python", "-m", "components.stages.ingest")
-    for stage in ("prepare", "pretrain", "sft", "compare", "reward"):
-        repository.run("python", "-m", "components.stages", stage)
+    needed = {above for case in cases for above in PIPELINE.ancestors(CASES[case][0])}
+    for stage in PIPELINE.nodes:
+        if stage in needed:
+            repository.run("python", "-m", "components.stages", stage)
     rng = random.Random(seed)
     share = [kills // len(cases) + (number < kills % len(cases)) for number in range(len(cases))]
     outcomes = {}

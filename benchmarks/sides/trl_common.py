@@ -22,7 +22,7 @@ import transformers
 from transformers import GPT2Config, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainerState
 
 from benchmarks.sides.transformers_common import gpt2_config
-from components.data.chat import ENDOFTEXT, PAD
+from components.data.templates.lineage import FORMAT
 
 LEARNING_RATE = 1e-5
 
@@ -65,7 +65,9 @@ def quieten() -> None:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The folder's tokenizer; nothing is tokenised with it, but TRL asks it for special tokens."""
     path = str(folder / "tokenizer.json")
-    return PreTrainedTokenizerFast(tokenizer_file=path, bos_token=ENDOFTEXT, eos_token=ENDOFTEXT, pad_token=PAD)
+    return PreTrainedTokenizerFast(
+        tokenizer_file=path, bos_token=FORMAT.endoftext, eos_token=FORMAT.endoftext, pad_token=FORMAT.pad
+    )
 
 
 def scoring_config(options: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GPT2Config:

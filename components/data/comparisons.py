@@ -27,10 +27,15 @@ class EncodedComparison:
     words: tuple[int, ...]
     group: str
 
+    @property
+    def tokens(self) -> int:
+        """How many there are, the prompt's with each reply."""
+        return sum(len(self.prompt) + len(reply) for reply in self.replies)
+
 
 def encode_reply(tokenizer: ChatTokenizer, reply: str, *, max_tokens: int) -> list[int]:
     """Ids of a reply that somebody wrote, with the end marker where the whole of it fits into max_tokens."""
-    return [*tokenizer.encode_text(reply), tokenizer.end][:max_tokens]
+    return tokenizer.encode_reply(reply)[:max_tokens]
 
 
 def encode_comparison(

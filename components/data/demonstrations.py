@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, EncodedChat, Messages
+from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, EncodedChat
+from components.data.chat_format import Messages
 from components.data.records import Demonstration, RecordError, as_chat, read_records
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ class DemonstrationRows:
         return float(self.loss_mask[:, 1:].sum() / (self.input_ids[:, 1:] != self.pad_id).sum())
 
 
-def load_demonstrations(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int) -> DemonstrationRows:
-    """Encode a file of demonstrations into rows of max_tokens + 1.
+def load_demonstrations(
+    path: Path, tokenizer: ChatTokenizer, *, max_tokens: int, more: Iterable[Path] = ()
+) -> DemonstrationRows:
+    """Encode a file of demonstrations, and of others, which may be empty, into rows of max_tokens + 1.
 
     A long conversation is cut between turns into several rows, each opened by the user; a turn pair that is too long
     alone is cut at its end, and left out and counted where nothing of the answer remains.
@@ -44,7 +47,7 @@ def load_demonstrations(path: Path, tokenizer: ChatTokenizer, *, max_tokens: int
     """
     pieces: list[EncodedChat] = []
     too_long = 0
-    chats = (as_chat(demonstration.messages) for demonstration in read_records(path, Demonstration))
+    chats = (as_chat(row.messages) for file in (path, *more) for row in read_records(file, Demonstration))
     while together := list(islice(chats, ENCODED_TOGETHER)):
         tokenizer.remember([message for chat in together for message in chat])
         for chat in together:
@@ -69,9 +72,13 @@ def split_conversation(tokenizer: ChatTokenizer, messages: Messages, *, max_toke
         encoded = tokenizer.encode_chat(exchange)
         if not any(encoded.loss_mask[:max_tokens]):
             continue
-        if ids and len(ids) + len(encoded.input_ids) > max_tokens:
-            yield EncodedChat(ids, mask)
-            ids, mask = [], []
+        if ids:
+            following = tokenizer.encode_chat(exchange, opening=False)
+            if len(ids) + len(following.input_ids) <= max_tokens:
+                encoded = following
+            else:
+                yield EncodedChat(ids, mask)
+                ids, mask = [], []
         ids, mask = ids + encoded.input_ids, mask + encoded.loss_mask
         if len(ids) > max_tokens:
             ids, mask = ids[:max_tokens], mask[:max_tokens]

@@ -53,15 +53,28 @@ def prepare(stage: "Work[Prepare]") -> None:
     """
     report = CorpusReport()
     shards = _clean(stage, report)
-    tokenizer = train_tokenizer(_training_texts(shards, report), vocab_size=stage.section.vocab_size)
-    tokenizer.save(str(stage.path("tokenizer.json")))
-    chat = ChatTokenizer(tokenizer)
+    chat = _tokenizer(stage, shards, report)
     metas = _encode(stage, shards, chat)
     supplied = _user_comparisons(stage, chat, report)
     report.kept["user comparisons"] = write_records(stage.path("comparisons.jsonl"), supplied)
     _export_conversations(stage, shards, chat, report)
     _summarise(stage, report, metas, chat)
     _check_enough(stage, report, metas)
+
+
+def _base(stage: "Work[Prepare]") -> Path | None:
+    """The model that the node is fed, if any."""
+    return next(iter(stage.read_all("base").values()), None)
+
+
+def _tokenizer(stage: "Work[Prepare]", shards: list[Path], report: CorpusReport) -> ChatTokenizer:
+    """The tokenizer of the model that the node is fed, or a new one."""
+    if (base := _base(stage)) is not None:
+        shutil.copyfile(base / "tokenizer.json", stage.path("tokenizer.json"))
+        return ChatTokenizer.load(base / "tokenizer.json")
+    tokenizer = train_tokenizer(_training_texts(shards, report), vocab_size=stage.section.vocab_size)
+    tokenizer.save(str(stage.path("tokenizer.json")))
+    return ChatTokenizer(tokenizer)
 
 
 def _clean(stage: "Work[Prepare]", report: CorpusReport) -> list[Path]:

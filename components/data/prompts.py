@@ -5,7 +5,8 @@ from collections import Counter
 
 import pandas as pd
 
-from components.data.chat import ENCODED_TOGETHER, ChatTokenizer, Messages
+from components.data.chat import ENCODED_TOGETHER, ChatTokenizer
+from components.data.chat_format import Messages
 from components.data.digests import hash_fraction
 from components.data.records import Prompt, as_chat, as_message
 

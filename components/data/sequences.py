@@ -26,6 +26,11 @@ class SequenceBatch:
         return self.prompt_lengths + self.response_mask.sum(dim=1) - 1
 
     @property
+    def tokens(self) -> int:
+        """How many real ones the rows hold."""
+        return int(self.prompt_lengths.sum() + self.response_mask.sum())
+
+    @property
     def predicting_positions(self) -> Int[Tensor, "B R"]:
         """Position in input_ids from which each reply token is predicted; clamped inside T where masked."""
         steps = torch.arange(self.response_mask.shape[1], device=self.input_ids.device)

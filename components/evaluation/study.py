@@ -31,6 +31,10 @@ FIGURES = {
     "pretraining-mix": tuple(f"ppo.{name}" for name in ALIGNMENT),
     "pairs": REWARD,
     "comparisons": REWARD,
+    "rounds": (
+        *(f"reward.{name}" for name in ("pair_accuracy", "share_of_ceiling", "calibration_error")),
+        *(f"ppo.{name}" for name in ALIGNMENT),
+    ),
 }
 # What the two panels of a plot show; the frontier has a plot of its own.
 PLOTTED = {
@@ -42,6 +46,7 @@ PLOTTED = {
     "pretraining-mix": ("ppo.pretrain_loss_increase", "ppo.gold_score"),
     "pairs": ("train_sample.pair_accuracy", "validation.pair_accuracy"),
     "comparisons": ("validation.pair_accuracy", "validation.calibration_error"),
+    "rounds": ("reward.pair_accuracy", "ppo.gold_win_rate"),
 }
 
 
@@ -53,7 +58,8 @@ def write_study(name: str, rows: Sequence[Mapping[str, Any]], out: Path) -> str:
         rows: `variant`, `seed` and `figures`, a stage's nested metrics.
         out: an existing folder.
     """
-    table = summary(by_method(rows) if name == "methods" else rows, FIGURES[name])
+    told = {"methods": by_method, "rounds": by_stage}
+    table = summary(told[name](rows) if name in told else rows, FIGURES[name])
     table.to_csv(out / "summary.csv", index=False)
     text = table.to_string(index=False, float_format=lambda value: f"{value:.4f}") + gates_passed(rows)
     (out / "summary.md").write_text(f"# Study: {name}\n\n```\n{text}\n```\n")
@@ -71,7 +77,7 @@ def gates_passed(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         found = [row["figures"]["gates"] for row in rows if row["variant"] == variant and "gates" in row["figures"]]
-        if found:
+        if found and found[0]:
             counts = ", ".join(f"{gate} {sum(own[gate] for own in found)} of {len(found)}" for gate in found[0])
             lines.append(f"gates passed, {variant}: {counts}")
     return "".join(f"\n{line}" for line in lines)
@@ -89,6 +95,13 @@ def by_method(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             found += [{"variant": name, "seed": row["seed"], "figures": own} for name, own in others.items()]
     n, best = max(rows[0]["figures"]["best_of_n"].items(), key=lambda item: int(item[0]))
     return [*found, {"variant": f"best of {n}", "seed": rows[0]["seed"], "figures": best}]
+
+
+def by_stage(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of nodes that each judge another reward model and policy, with figures by the stage: `ppo-2` is `ppo`."""
+    return [
+        {**row, "figures": {name.partition("-")[0]: found for name, found in row["figures"].items()}} for row in rows
+    ]
 
 
 def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Collecting comparisons: replies are sampled and ranked by a simulated labeler, or the user's own are taken."""
+"""Collecting comparisons: replies are sampled and ranked by a simulated labeler, or people's are taken."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ PROMPTS_AT_ONCE = 256
 def collect(stage: "Work[Compare]") -> None:
     """Comparisons by the labeler of the parameters, checked and split."""
     labeler = stage.section.labeler
-    comparisons = _simulate(stage, labeler) if labeler.kind == "simulated" else _read_own(stage)
+    comparisons = _simulate(stage, labeler) if labeler.kind == "simulated" else _read(stage, _brought(stage))
     if not any(len(set(comparison.ranks)) > 1 for comparison in comparisons):
         raise RecordError(f"all replies of all {len(comparisons)} comparisons tie: there is nothing to learn from them")
     for name in SPLITS:
@@ -50,13 +50,24 @@ def split_of(group: str, params: "Compare") -> str:
         return "test"
     if coin < params.test_fraction + params.validation_fraction:
         return "validation"
-    return "judge" if params.labeler.kind == "file" and hash_fraction(group, "judge") < 0.5 else "train"
+    return "judge" if params.labeler.kind != "simulated" and hash_fraction(group, "judge") < 0.5 else "train"
 
 
-def _read_own(stage: "Work[Compare]") -> list[Comparison]:
-    comparisons = list(read_records(stage.read("comparisons"), Comparison))
+def _brought(stage: "Work[Compare]") -> list[Path]:
+    """The files of comparisons by people, as the labeler of the parameters says."""
+    if stage.section.labeler.kind == "file":
+        return [stage.read("comparisons")]
+    return list(stage.read_all("people").values())
+
+
+def _read(stage: "Work[Compare]", paths: list[Path]) -> list[Comparison]:
+    comparisons = [row for path in paths for row in read_records(path, Comparison)]
     if not comparisons:
-        raise RecordError("compare.labeler is `file`, but the data holds no comparisons: let ingest.source bring some")
+        kind = stage.section.labeler.kind
+        why = {"file": "the data holds no comparisons: let ingest.source bring some",
+               "people": "nobody has ranked replies yet, or no gather feeds this node: docs/labelling.md"}  # fmt: skip
+        raise RecordError(f"compare.labeler is `{kind}`, but {why[kind]}")
+    # To later stages people are a file: what they like has no formula that could judge.
     stage.path("labeler.json").write_text(json.dumps({"kind": "file"}) + "\n")
     return comparisons
 
@@ -112,16 +123,18 @@ def _sample(stage: "Work[Compare]") -> tuple[list[EncodedPrompt], list[list[Repl
         replies += [Reply(**row) for row in json.loads(part.read_text())]
     with Progress(len(prompts) * k, "replies", done=len(replies)) as progress:
         for start in range(len(replies) // k, len(prompts), PROMPTS_AT_ONCE):
-            found = sample_all(
-                model,
-                tokenizer,
-                [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)],
-                stage.generation,
-                precision=precision_of(stage),
-                batch_size=params.batch_size,
-                seed=stage.seed + 1 + start,
-                progress=progress,
-            )
+            with stage.rates.timed("sampling") as lap:
+                found = sample_all(
+                    model,
+                    tokenizer,
+                    [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)],
+                    stage.generation,
+                    precision=precision_of(stage),
+                    batch_size=params.batch_size,
+                    seed=stage.seed + 1 + start,
+                    progress=progress,
+                )
+                lap.tokens = sum(len(reply.ids) for reply in found)
             part = parts[start // PROMPTS_AT_ONCE]
             part.with_suffix(".partial").write_text(json.dumps([asdict(reply) for reply in found]))
             part.with_suffix(".partial").rename(part)

@@ -37,9 +37,14 @@ class LoraLinear(nn.Linear):
         added = F.linear(F.linear(input, self.down), self.up)
         return super().forward(input) + self.alpha / self.rank * added
 
-    def merged_weight(self) -> Float[Tensor, "{self.out_features} {self.in_features}"]:
-        """The weight of the plain linear map that computes the same."""
-        return self.weight + self.alpha / self.rank * self.up @ self.down
+    @torch.no_grad()
+    def merged(self, dtype: torch.dtype | None = None) -> nn.Linear:
+        """The plain linear map that computes the same, with weights in a type of their own if one is given."""
+        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        weight = self.weight + self.alpha / self.rank * self.up @ self.down
+        plain.weight = nn.Parameter(weight.to(dtype or weight.dtype), requires_grad=False)
+        plain.bias = self.bias
+        return plain
 
 
 def shared_copy(model: Network) -> Network:
@@ -52,7 +57,8 @@ def trainable(model: Network, weights: Full | Lora, *, new_tokens: bool = False)
 
     Every linear map of the blocks gets an adapter (the paper adapts queries and values alone; arXiv:2305.14314,
     section 4, found that all are needed). Adapters that the model already has go on training, in a copy. With
-    `new_tokens` the token embedding trains as well, in a copy: a frozen row of a token never seen stays meaningless.
+    `new_tokens` the token embedding trains as well, in a copy, and a head that is not the embedding: a frozen row of a
+    token never seen stays meaningless.
     """
     if isinstance(weights, Full):
         return model
@@ -65,7 +71,10 @@ def trainable(model: Network, weights: Full | Lora, *, new_tokens: bool = False)
                 elif isinstance(child, nn.Linear):
                     setattr(parent, name, LoraLinear(child, rank=weights.rank, alpha=weights.alpha))
     if new_tokens:
-        _trunk(adapted).token_embedding = copy.deepcopy(_trunk(adapted).token_embedding).requires_grad_(True)
+        trunk = _trunk(adapted)
+        trunk.token_embedding = copy.deepcopy(trunk.token_embedding).requires_grad_(True)
+        if not trunk.config.tied:
+            trunk.output = copy.deepcopy(trunk.output).requires_grad_(True)
     if isinstance(adapted, ScalarGPT):
         adapted.head = copy.deepcopy(adapted.head)
         adapted.head.weight.requires_grad_(True)
@@ -77,14 +86,16 @@ def is_adapted(model: GPT | ScalarGPT) -> bool:
     return any(isinstance(module, LoraLinear) for module in model.modules())
 
 
-def merged(model: GPT | ScalarGPT) -> GPT | ScalarGPT:
-    """A plain model that computes what an adapted one does."""
-    state = {name: weight for name, weight in model.state_dict().items() if not name.endswith((".down", ".up"))}
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLinear):
-            state[f"{name}.weight"] = module.merged_weight().detach()
-    plain = type(model)(model.config)
-    plain.load_state_dict(state)
+def merged(model: GPT | ScalarGPT, dtype: torch.dtype | None = None) -> GPT | ScalarGPT:
+    """A plain model that computes what an adapted one does; it shares what has no adapter.
+
+    With a dtype, merged weights are in it: one after the other, so that they are never all there in two types.
+    """
+    plain = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    for parent in list(plain.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LoraLinear):
+                setattr(parent, name, child.merged(dtype))
     return plain
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from components.models.sizes import GPTConfig
+from components.models.config import GPTConfig
 from components.models.transformer import GPT
 
 

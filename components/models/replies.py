@@ -8,6 +8,7 @@ from components.data.chat import ChatTokenizer
 from components.data.records import Message, Prompt, as_chat, group_of, read_records
 from components.losses.sampling import Sampling
 from components.models.generation import sample_replies, uniforms
+from components.models.inference import for_sampling
 from components.models.precision import autocast
 from components.models.transformer import GPT
 from components.progress import Progress
@@ -85,11 +86,13 @@ def sample_all(
     result: dict[int, Reply] = {}
     device = model.token_embedding.weight.device
     uniform = uniforms(len(prompts), params.max_new_tokens, seed=(seed,))
+    with autocast(precision, device):
+        sampler = for_sampling(model)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         with autocast(precision, device):
             replies = sample_replies(
-                model,
+                sampler,
                 [prompts[row].ids for row in rows],
                 sampling=sampling_of(params),
                 uniform=uniform[rows],

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from components.data.sequences import SequenceBatch, gather_positions, length_groups
+from components.losses.cross_entropy import target_losses
 from components.losses.sampling import Sampling, token_logprobs
 from components.models.cache import Continuation, Prompts
 from components.models.heads import ScalarGPT
@@ -95,8 +96,14 @@ def response_logprobs(
     """
 
     def evaluate(group: SequenceBatch, rows: Tensor, states: Tensor) -> Tensor:
-        cut = None if kept is None else kept[rows, : group.response_mask.shape[1]]
-        logprobs = token_logprobs(model.logits(states[:, :-1]), group.response_ids, sampling, cut)
+        ids, predicting = group.response_ids, states[:, :-1]
+        if kept is None:
+            logprobs = -target_losses(
+                predicting.flatten(0, 1), model.head, ids.flatten(),
+                cap=model.config.logit_cap, temperature=1.0 if sampling.greedy else sampling.temperature,
+            ).view_as(ids)  # fmt: skip
+        else:
+            logprobs = token_logprobs(model.logits(predicting), ids, sampling, kept[rows, : ids.shape[1]])
         return logprobs.masked_fill(~group.response_mask, 0.0)
 
     return by_groups(model, batch, evaluate)

@@ -1,7 +1,8 @@
 """Named model sizes. Kept free of torch, since checking `params.yaml` needs it."""
 
 import re
-from dataclasses import dataclass
+
+from components.models.config import GPTConfig
 
 # name -> (layers, width, heads). GPT-2: openai/gpt-2 releases; GPT-3: arXiv:2005.14165, Table 2.1, where two
 # misprints are settled by the parameter counts of its Table D.1: 13B has width 5120 (printed 5140) and
@@ -26,17 +27,6 @@ SIZES = {
 WEIGHTS_LIMIT = 1e13  # of the blocks' matrices: fifty times GPT-3
 
 
-@dataclass(frozen=True)
-class GPTConfig:
-    """Shape of a transformer: everything needed to rebuild it before its weights are loaded."""
-
-    vocab_size: int
-    context_length: int
-    num_layers: int
-    width: int
-    num_heads: int
-
-
 def parse_size(size: str) -> tuple[int, int, int]:
     """(layers, width, heads) of a name in `SIZES` or of LAYERSxWIDTHxHEADS, such as `4x256x4`.
 
@@ -55,6 +45,5 @@ def parse_size(size: str) -> tuple[int, int, int]:
 
 
 def config_for(size: str, *, vocab_size: int, context_length: int) -> GPTConfig:
-    """The shape of a named size with a tokenizer's vocabulary and a context length."""
-    layers, width, heads = parse_size(size)
-    return GPTConfig(vocab_size, context_length, layers, width, heads)
+    """A GPT-2 of a named size with a tokenizer's vocabulary and a context length."""
+    return GPTConfig(vocab_size, context_length, *parse_size(size))

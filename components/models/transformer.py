@@ -1,4 +1,5 @@
-"""The decoder-only transformer of the whole lineage (GPT-2 form: pre-LN, tied head, learned positions).
+"""The decoder-only transformer of every family: what its configuration does not say is as in GPT-2 (pre-LN, tied head,
+learned positions).
 
 Layout of a batch: every row is `prompt, response, padding`, contiguous from position 0. Under a causal
 mask a real token never sees the padding on its right, so no forward pass of this project needs a
@@ -12,25 +13,39 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.losses.language_modelling import capped
 from components.models.cache import LayerMemory, Memory
-from components.models.sizes import GPTConfig
+from components.models.config import GPTConfig
+from components.models.parts import Angles, angles, mlp, norm, rotate, unit_mean_square
 
 # In bf16 and up to this many keys, plain matrix products beat the CPU's fused kernel, forward and backward together: at
 # 64 rows, 2 heads, 104 tokens they took 10 ms where the fused kernel took 33; in fp32 the fused kernel wins (LOG.md).
 FUSED_FROM = 512
+# Maps whose result is added to the residual stream.
+RESIDUAL = ("attention.projection.weight", "mlp.2.weight", "mlp.down.weight")
 
 
 def attend(
     queries: Float[Tensor, "B H T E"],
-    keys: Float[Tensor, "B H S E"],
-    values: Float[Tensor, "B H S E"],
-    visible: Bool[Tensor, "#B #H #T #S"] | None,
+    keys: Float[Tensor, "B G S E"],
+    values: Float[Tensor, "B G S E"],
+    visible: Bool[Tensor, "#B 1 #T #S"] | None,
 ) -> Float[Tensor, "B H T E"]:
-    """Softmax attention of T queries over S keys.
+    """Softmax attention of T queries over S keys; each of G heads of keys serves H / G heads of queries.
 
     `visible` is True where a query may look; None is causal, with T = S, and everywhere for a single query.
     """
     causal = visible is None and queries.shape[-2] > 1
+    sharing = queries.shape[1] // keys.shape[1]
+    if sharing > 1 and queries.shape[2] == 1:  # a group's queries look at the same keys, as those of several tokens do
+        grouped = queries.view(len(queries), keys.shape[1], sharing, -1)
+        return _attend(grouped, keys, values, visible, causal=False).view_as(queries)
+    if sharing > 1:
+        keys, values = keys.repeat_interleave(sharing, dim=1), values.repeat_interleave(sharing, dim=1)
+    return _attend(queries, keys, values, visible, causal=causal)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, *, causal: bool) -> Tensor:
     if queries.device.type != "cpu" or queries.dtype == torch.float32 or keys.shape[-2] >= FUSED_FROM:
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, is_causal=causal)
     if causal:
@@ -43,18 +58,28 @@ def attend(
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention."""
+    """Causal self-attention of several heads."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.projection = nn.Linear(config.width, config.width)
+        self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
+        self.epsilon = config.norm_epsilon if config.qk_norm else None
+        heads = self.num_heads + 2 * self.kv_heads
+        self.qkv = nn.Linear(config.width, heads * config.head_size, bias=config.qkv_bias)
+        self.projection = nn.Linear(self.num_heads * config.head_size, config.width, bias=config.projection_bias)
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: LayerMemory | None = None) -> Float[Tensor, "B T D"]:
+    def forward(
+        self, x: Float[Tensor, "B T D"], at: Angles | None = None, memory: LayerMemory | None = None
+    ) -> Float[Tensor, "B T D"]:
         """Attend within x; with a memory, also to what it holds for each row."""
-        parts = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, -1)
-        queries, keys, values = (part.transpose(1, 2) for part in parts.unbind(2))  # [B, H, T, E]
+        heads = self.num_heads + 2 * self.kv_heads
+        parts = self.qkv(x).view(*x.shape[:2], heads, -1).transpose(1, 2)
+        turned, values = parts.split((self.num_heads + self.kv_heads, self.kv_heads), dim=1)
+        if at is not None:
+            turned = rotate(turned, at)
+        if self.epsilon is not None:
+            turned = unit_mean_square(turned, self.epsilon)
+        queries, keys = turned.split((self.num_heads, self.kv_heads), dim=1)
         visible = None
         if memory is not None:
             keys, values, visible = memory.extend(keys, values)
@@ -63,45 +88,56 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-LN transformer block: each sublayer reads a normalised copy and adds to the residual stream."""
+    """Each sublayer reads a normalised copy and adds to the residual stream."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width)
+        self.parallel = config.parallel
+        self.attention_norm = norm(config)
         self.attention = Attention(config)
-        self.mlp_norm = nn.LayerNorm(config.width)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.width, 4 * config.width),
-            nn.GELU(approximate="tanh"),
-            nn.Linear(4 * config.width, config.width),
-        )
+        self.mlp_norm = norm(config)
+        self.mlp = mlp(config)
 
-    def forward(self, x: Float[Tensor, "B T D"], memory: LayerMemory | None = None) -> Float[Tensor, "B T D"]:
-        x = x + self.attention(self.attention_norm(x), memory)
+    def forward(
+        self, x: Float[Tensor, "B T D"], at: Angles | None = None, memory: LayerMemory | None = None
+    ) -> Float[Tensor, "B T D"]:
+        if self.parallel:
+            return x + self.attention(self.attention_norm(x), at, memory) + self.mlp(self.mlp_norm(x))
+        x = x + self.attention(self.attention_norm(x), at, memory)
         return x + self.mlp(self.mlp_norm(x))
 
 
 class GPT(nn.Module):
-    """Token and position embeddings, L blocks, a final norm. The head is the token embedding, transposed."""
+    """Token embedding, positions, L blocks, a final norm, and a head, which may be the token embedding, transposed.
 
-    def __init__(self, config: GPTConfig) -> None:
+    zeroed: how the names of weights end that begin at 0.
+    """
+
+    def __init__(self, config: GPTConfig, *, zeroed: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
-        self.position_embedding = nn.Embedding(config.context_length, config.width)
+        if config.rotary is None:
+            self.position_embedding = nn.Embedding(config.context_length, config.width)
+        if config.embedding_norm:
+            self.embedding_norm = norm(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.final_norm = nn.LayerNorm(config.width)
+        self.final_norm = norm(config)
+        if not config.tied:
+            self.output = nn.Linear(config.width, config.vocab_size, bias=False)
         self.apply(self._initialise)
         # GPT-2 section 2.3: residual projections start smaller by 1/sqrt(number of residual layers).
         for name, weight in self.named_parameters():
-            if name.endswith(("projection.weight", "mlp.2.weight")):
+            if name.endswith(RESIDUAL):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.num_layers))
+            if name.endswith(zeroed):
+                nn.init.zeros_(weight)
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
     def forward(self, input_ids: Int[Tensor, "B T"], memory: Memory | None = None) -> Float[Tensor, "B T D"]:
@@ -118,19 +154,25 @@ class GPT(nn.Module):
         positions = torch.arange(num_tokens, device=input_ids.device)
         if memory is not None:
             positions = memory.start(num_tokens)
-        x = self.token_embedding(input_ids) + self.position_embedding(positions)
+        x, at = self.token_embedding(input_ids), None
+        if self.config.rotary is None:
+            x = x + self.position_embedding(positions)
+        else:
+            at = angles(positions, self.config.rotary)
+        if self.config.embedding_norm:
+            x = self.embedding_norm(x)
         for index, block in enumerate(self.blocks):
-            x = block(x, None if memory is None else memory.layers[index])
+            x = block(x, at, None if memory is None else memory.layers[index])
         return self.final_norm(x)
 
     @property
     def head(self) -> Float[Tensor, "V D"]:
-        """Weights of the head: those of the token embedding."""
-        return self.token_embedding.weight
+        """Weights of the head: its own, or those of the token embedding."""
+        return self.token_embedding.weight if self.config.tied else self.output.weight
 
     def logits(self, hidden: Float[Tensor, "*places D"]) -> Float[Tensor, "*places V"]:
         """Next-token logits of hidden states."""
-        return F.linear(hidden, self.head)
+        return capped(F.linear(hidden, self.head), self.config.logit_cap)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from components import process
 from components.checkpoints import load_gpt, load_scalar
 from components.data.chat import ChatTokenizer
 from components.data.order import epoch_rows
@@ -16,6 +17,7 @@ from components.losses.kl_control import schulman_coefficient, ziegler_coefficie
 from components.models.adapters import shared_copy, trainable
 from components.models.generation import sample_replies, uniforms
 from components.models.heads import ScalarGPT
+from components.models.inference import for_sampling
 from components.models.precision import autocast
 from components.models.replies import EncodedPrompt, sampling_of
 from components.models.scoring import response_logprobs
@@ -66,9 +68,7 @@ class PpoModule(TrainingModule):
         self.frozen: dict[str, GPT | ScalarGPT] = {"reference": reference}
         if reward.network is not None:
             self.frozen["reward"] = reward.network
-        self.pretraining = TokenFile(
-            stage.read("tokens") / "train.bin", context_length=self.policy.config.context_length
-        )
+        self.pretraining = TokenFile(stage.read("tokens") / "train.bin", context_length=stage.limits.context_length)
         self.note = ""
 
     @property
@@ -107,11 +107,16 @@ class PpoModule(TrainingModule):
         if step == 0:
             with autocast("32-true", self.device):  # bf16 would hide in its rounding what this looks for
                 self._preflight(prompts, places)
+        self.tokens = rollout.batch.tokens
         experience = compute_advantages(rollout, params, kl_coef=float(self.kl_coef), total=self.total)
         figures = rollout_figures(experience, self.total)
         figures["rollout/kl_coef"] = float(self.kl_coef)
         check_rollout(figures, self._first_figures(figures), params.stops)
-        figures |= self.update(experience, places, step)
+        process.hand_back()
+        with self.stage.rates.timed("update/training") as lap:
+            figures |= self.update(experience, places, step)
+            lap.tokens = params.inner_epochs * self.tokens
+        process.hand_back()
         self._control_kl(figures["rollout/kl_per_reply"])
         if step % SAMPLE_INTERVAL == 0:
             self._log_samples(prompts, rollout, step)
@@ -124,40 +129,52 @@ class PpoModule(TrainingModule):
     @torch.no_grad()
     def sample(self, prompts: list[EncodedPrompt], places: list[int], step: int) -> Rollout:
         """Sample and score a reply to each prompt; `places` are theirs in the batch of all processes."""
-        params, generation = self.stage.section, self.stage.generation
+        params, generation, rates = self.stage.section, self.stage.generation, self.stage.rates
         ids = [prompt.ids for prompt in prompts]
         uniform = uniforms(params.rollout_batch_size, generation.max_new_tokens, seed=(self.seed, 2, step))[places]
-        replies = sample_replies(
-            self.policy,
-            ids,
-            sampling=sampling_of(generation),
-            uniform=uniform,
-            end_id=self.tokenizer.end,
-            pad_id=self.tokenizer.pad,
-        )
-        return collect(
-            ids,
-            replies,
-            self.reward.score(prompts, as_batch(ids, replies, pad_id=self.tokenizer.pad)),
-            policy=self.policy,
-            reference=self.frozen["reference"],  # type: ignore[arg-type]
-            value_model=self.value,
-            sampling=sampling_of(generation),
-            unended_score=params.unended_score,
-            pad_id=self.tokenizer.pad,
-        )
+        with rates.timed("rollout/sampling") as lap:
+            replies = sample_replies(
+                for_sampling(self.policy),
+                ids,
+                sampling=sampling_of(generation),
+                uniform=uniform,
+                end_id=self.tokenizer.end,
+                pad_id=self.tokenizer.pad,
+            )
+            lap.tokens = int(replies.response_mask.sum())
+        batch = as_batch(ids, replies, pad_id=self.tokenizer.pad)
+        with rates.timed("rollout/scoring") as lap:
+            scores = self.reward.score(prompts, batch)
+            lap.tokens = batch.tokens
+        with rates.timed("rollout/figures") as lap:
+            rollout = collect(
+                ids,
+                replies,
+                scores,
+                policy=self.policy,
+                reference=self.frozen["reference"],  # type: ignore[arg-type]
+                value_model=self.value,
+                sampling=sampling_of(generation),
+                unended_score=params.unended_score,
+                pad_id=self.tokenizer.pad,
+            )
+            lap.tokens = batch.tokens
+        return rollout
 
     def update(self, experience: Experience, places: list[int], step: int) -> dict[str, float]:
         """Inner epochs over the rollout in fresh random minibatches; figures averaged over the updates.
 
-        Minibatches are drawn from the batch of all processes, so they are the same however many there are.
+        Minibatches are drawn from the batch of all processes, so they are the same however many there are. Replies to
+        one prompt stay together: it goes through the model once for those of a micro-batch.
         """
         params = self.stage.section
+        group = params.algorithm.replies_per_prompt
         update = PolicyUpdate(self, step)
         mine = {place: row for row, place in enumerate(places)}
         updates: list[dict[str, float]] = []
         for epoch in range(params.inner_epochs):
-            order = np.random.default_rng((self.seed, step, epoch)).permutation(params.rollout_batch_size)
+            groups = np.random.default_rng((self.seed, step, epoch)).permutation(params.rollout_batch_size // group)
+            order = (groups[:, None] * group + np.arange(group)).ravel()
             for start in range(0, len(order), params.minibatch_size):
                 chosen = [mine[place] for place in order[start : start + params.minibatch_size] if place in mine]
                 rows = torch.tensor(chosen, dtype=torch.long, device=self.device)

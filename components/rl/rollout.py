@@ -1,6 +1,6 @@
 """Rollouts: sample replies, score them, and work out what each token was worth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -21,12 +21,13 @@ from components.losses.ppo import exact_kl, kl_k1, kl_k2, kl_k3
 from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy
 from components.models.generation import Replies
 from components.models.heads import ScalarGPT
-from components.models.scoring import groups_of, response_logits, response_values
+from components.models.scoring import grouped_states, response_values
 from components.models.transformer import GPT
 
 if TYPE_CHECKING:
     from components.stages.ppo import Ppo
 
+LOGITS = 2**24  # of policy or reference, made at once: of a large vocabulary the distributions are the largest tensors
 PER_TOKEN = ("old_logprobs", "reference_logprobs", "exact_kl", "entropy")
 
 
@@ -101,16 +102,15 @@ def collect(
     shape, device = batch.response_mask.shape, batch.input_ids.device
     figures = {name: torch.zeros(shape, device=device) for name in PER_TOKEN}
     kept: Tensor | None = None
-    for rows in groups_of(batch):
-        group = batch.rows(rows)
-        found, group_kept = _group_figures(group, policy, reference, sampling)
-        width = group.response_mask.shape[1]
+    for rows, ids, own, other in _token_logits(batch, policy, reference):
+        width = ids.shape[1]
+        found, row_kept = _token_figures(ids, own, other, sampling)
         for name, values in found.items():
-            figures[name][rows, :width] = values * group.response_mask
-        if group_kept is not None:
+            figures[name][rows, :width] = values * batch.response_mask[rows, :width]
+        if row_kept is not None:
             if kept is None:
-                kept = torch.ones(*shape, group_kept.shape[-1], dtype=torch.bool, device=device)
-            kept[rows, :width] = group_kept
+                kept = torch.ones(*shape, row_kept.shape[-1], dtype=torch.bool, device=device)
+            kept[rows, :width] = row_kept
     return Rollout(
         batch=batch,
         kept=kept,
@@ -122,18 +122,30 @@ def collect(
     )
 
 
-def _group_figures(
-    group: SequenceBatch, policy: GPT, reference: GPT, sampling: Sampling
+def _token_logits(batch: SequenceBatch, policy: GPT, reference: GPT) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Some rows at a time: their numbers, their replies, and the logits of policy and reference, [N, R, V]."""
+    both = zip(grouped_states(policy, batch), grouped_states(reference, batch), strict=True)
+    for (rows, group, states), (_, _, reference_states) in both:
+        ids = group.response_ids
+        at_once = max(1, LOGITS // (ids.shape[1] * policy.config.vocab_size))
+        for part in torch.split(torch.arange(len(rows), device=rows.device), at_once):
+            own, other = policy.logits(states[part, :-1]), reference.logits(reference_states[part, :-1])
+            yield rows[part], ids[part], own, other
+
+
+def _token_figures(
+    ids: Tensor, logits: Tensor, reference_logits: Tensor, sampling: Sampling
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Figures of each token, [B, R], by their names in `Rollout`; and what the sampler could draw, [B, R, V]."""
-    ids = group.response_ids
-    logits, reference_logits = response_logits(policy, group), response_logits(reference, group)
+    """Figures of each token, [B, R], by their names in `Rollout`; and what the sampler could draw, [B, R, V].
+
+    From the ids and from what policy and reference say at their places, [B, R, V].
+    """
     kept = candidates(logits, sampling)
     if kept is not None:
         kept = kept.scatter(-1, ids[..., None], True)
     own = scaled_logits(logits, sampling, kept).log_softmax(-1)
     other = scaled_logits(reference_logits, sampling, kept).log_softmax(-1)
-    figures = {  # cross-entropy, by which the update finds them, takes them from the same function
+    figures = {  # the update finds the first by `target_losses`, whose softmax is of the same logits
         "old_logprobs": own.gather(-1, ids[..., None])[..., 0],
         "reference_logprobs": other.gather(-1, ids[..., None])[..., 0],
         "exact_kl": exact_kl(own, other),

@@ -95,9 +95,10 @@ class PolicyUpdate:
         module.policy.zero_grad()
         windows = self._pretraining_windows(number)
         targets = module.total(torch.tensor(windows[:, 1:].numel(), device=module.device))
+        cap = module.policy.config.logit_cap
         with autocast(self.module.precision, module.device):
             hidden = module.policy(windows[:, :-1])
-            loss = next_token_loss(hidden, module.policy.head, windows[:, 1:], count=targets)
+            loss = next_token_loss(hidden, module.policy.head, windows[:, 1:], count=targets, cap=cap)
         module.accumulate(loss)
         length = _norm([p.grad for p in module.policy.parameters()])
         coefficient = mix.value

@@ -2,8 +2,9 @@
 
 Writes `train`, `judge`, `validation` and `test` comparisons, split by conversation: choices are made on validation,
 test is evaluate's. The simulated labeler ranks by a gold score plus noise (see components/labeling). The file labeler
-takes the comparisons that the user's data hold; what their people like has no formula, so half of what could train goes
-to `judge`, for the reward model that referees (components/stages/reward.py).
+takes the comparisons that the user's data hold, the people labeler those that people answered on the labelling page
+(components/stages/gather.py); what people like has no formula, so half of what could train goes to `judge`, for the
+reward model that referees (components/stages/reward.py).
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +15,7 @@ from components.sections.base import BatchSize, Count, NonNegative, OpenFraction
 from components.sections.compute import Compute
 from components.sections.generation import Generation
 from components.sections.limits import Limits
-from components.stage import Kind, Stage
+from components.stage import Kind, Several, Stage
 
 if TYPE_CHECKING:
     from components.work import Work
@@ -37,6 +38,13 @@ class FileLabeler:
 
 
 @section
+class PeopleLabeler:
+    """Comparisons that people made of sampled replies: those of every `gather` that feeds the node."""
+
+    kind: Literal["people"]
+
+
+@section
 class Compare:
     """Sampling replies and having them ranked; `replies_per_prompt` is K."""
 
@@ -45,7 +53,7 @@ class Compare:
     batch_size: BatchSize
     validation_fraction: OpenFraction
     test_fraction: OpenFraction
-    labeler: Annotated[SimulatedLabeler | FileLabeler, Field(discriminator="kind")]
+    labeler: Annotated[SimulatedLabeler | FileLabeler | PeopleLabeler, Field(discriminator="kind")]
 
 
 def run(work: "Work[Compare]") -> None:
@@ -63,6 +71,7 @@ STAGE = Stage(
         "prompts": Kind.PROMPTS,
         "demonstrations": Kind.DEMONSTRATIONS,
         "comparisons": Kind.COMPARISONS,
+        "people": Several(Kind.COMPARISONS),
     },
     makes={
         **{f"{split}.jsonl": Kind.COMPARISONS for split in ("train", "judge", "validation", "test")},

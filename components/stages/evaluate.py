@@ -66,6 +66,7 @@ STAGE = Stage(
         "compute.accelerator": Compute,
         "compute.precision": Compute,
         "generation": Generation,
+        "limits.context_length": Limits,
         "limits.max_prompt_tokens": Limits,
         "gates": Gates,
     },

@@ -13,16 +13,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Annotated, Any, NoReturn
-
-from pydantic import TypeAdapter, ValidationError
+from typing import IO, Annotated, Any, Literal, NoReturn
 
 from components import params as parameters
 from components.data.digests import folder_md5, recorded_md5
-from components.data.records import Comparison, Demonstration, Document, Problems, Prompt, RecordError, reason
-from components.data.rows import Malformed
+from components.data.explain import explain
+from components.data.records import RecordError
+from components.data.rows import Malformed, as_line
 from components.data.sources.source import SourceError
+from components.data.tally import Tally, listed
 from components.pipelines import DATA
 from components.sections.base import section
 from components.sections.seam import Seam
@@ -31,15 +32,17 @@ logger = logging.getLogger(__name__)
 
 DOWNLOADS = Path(".lineage/downloads")
 SOURCE_FILE = "source.json"
+SKIPPED_FILE = "skipped.json"
 RECORDS_PER_FILE = 5000
-KINDS = {"documents": Document, "demonstrations": Demonstration, "prompts": Prompt, "comparisons": Comparison}
+EXPLAINED_ROWS = 10
 
 
 @section
 class Ingest:
-    """Where raw records come from."""
+    """Where raw records come from, and what a row that cannot be used means."""
 
     source: Annotated[Any, Seam("components.data.sources")]
+    on_bad_row: Literal["fail", "skip"]
 
 
 class DigestError(ValueError):
@@ -54,11 +57,12 @@ def build(params: Ingest, folder: Path, *, downloads: Path) -> dict[str, int]:
     """Write every record of the source below folder as `<kind>/part-00000.jsonl`; counts by kind.
 
     The folder appears whole or not at all, with the source that it came from in `source.json`; until then it lies
-    below `downloads`.
+    below `downloads`. Rows that were skipped are counted in `skipped.json`, which is there if there are any.
 
     Raises:
         SourceError: the source cannot be read.
-        RecordError: records break their schema; all are counted, and listed up to a limit.
+        RecordError: rows cannot be used and are not to be skipped, or a file cannot be read; all are counted, and
+            listed up to a limit.
         WriteError: the disk is full, or refuses.
     """
     source = _source(params)  # before it is read: what changes meanwhile is another source the next time
@@ -85,7 +89,7 @@ def _remove(*folders: Path) -> None:
 
 
 def _source(params: Ingest) -> str:
-    described = vars(params.source) | {"digest": params.source.digest()}
+    described = asdict(params.source) | {"digest": params.source.digest()}
     return json.dumps(described, indent=1, sort_keys=True) + "\n"
 
 
@@ -95,11 +99,12 @@ def is_from_source(params: Ingest, folder: Path, pointer: Path) -> bool:
     A source's folder that is not on this machine is taken for unchanged: DVC brought what was made of it.
     """
     path = folder / SOURCE_FILE
-    if not path.exists():
+    if not path.exists() or (params.on_bad_row == "fail" and (folder / SKIPPED_FILE).exists()):
         return False
     if params.source.is_missing():
         built_from: dict[str, Any] = json.loads(path.read_text())
-        return pointer.exists() and built_from.items() >= vars(params.source).items()
+        named: dict[str, Any] = json.loads(json.dumps(asdict(params.source)))
+        return pointer.exists() and built_from.items() >= named.items()
     return path.read_text() == _source(params)
 
 
@@ -140,27 +145,41 @@ class _Parts:
 
 
 def _write(params: Ingest, folder: Path, downloads: Path) -> dict[str, int]:
-    adapters: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(schema) for kind, schema in KINDS.items()}
-    parts, problems, unused = _Parts(folder), Problems(), Counter[str]()
+    parts, tally = _Parts(folder), Tally()
     try:
         for raw in params.source.read(downloads):
             if isinstance(raw, Malformed):
-                problems.add(raw.origin, raw.reason)
+                tally.refuse(raw)
                 continue
-            unused.update(raw.unused)
-            line = json.dumps(raw.fields, ensure_ascii=False, sort_keys=True)
             try:
-                adapters[raw.kind].validate_json(line)
-            except ValidationError as error:
-                problems.add(raw.origin, reason(error))
+                line = as_line(raw)
+            except ValueError as error:
+                tally.refuse(Malformed(raw.origin, str(error), raw.file, max(raw.row, 1)))
             else:
+                tally.keep(raw)
                 parts.write(raw.kind, line)
     finally:
         parts.close()
-    problems.check("malformed record(s)")
-    for column, count in unused.items():
-        logger.warning("column `%s` of %d preference(s) is not used", column, count)
+    tally.close()
+    _judge(params, tally)
+    if tally.rows.count:
+        with _named(folder / SKIPPED_FILE):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SKIPPED_FILE).write_text(json.dumps(tally.report(), ensure_ascii=False, indent=1) + "\n")
     return dict(parts.counts)
+
+
+def _judge(params: Ingest, tally: Tally) -> None:
+    """End where something cannot be used that may not be skipped; say what is skipped."""
+    files = listed(tally.files, "file(s) that cannot be read to their end; repair them or take them away")
+    rows = listed(tally.rows, "malformed record(s)")
+    if rows and params.on_bad_row == "skip":
+        logger.warning("skipped %s", rows)
+    elif rows:
+        rows += "\nRepair them, or set ingest.on_bad_row to skip, which goes on without them"
+        raise RecordError("\n".join(part for part in (files, rows) if part))
+    if files:
+        raise RecordError(files)
 
 
 def verify(folder: Path, pointer: Path) -> str:
@@ -186,10 +205,15 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="build the data again although their source is as it was")
     parser.add_argument("--params", type=Path, default=parameters.PARAMS_FILE, help="whose section `ingest` counts")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder to build")
+    parser.add_argument("--explain", type=Path, metavar="FILE", help="show what its first rows become; builds nothing")
+    parser.add_argument("--rows", type=int, default=EXPLAINED_ROWS, help=f"so many of them ({EXPLAINED_ROWS})")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="[ingest] %(message)s", stream=sys.stdout)
     signal.signal(signal.SIGTERM, _leave)
     try:
+        if arguments.explain:
+            print(explain(arguments.explain, arguments.rows))
+            return
         tree = parameters.read_tree(arguments.params)
         params = parameters.of_section(tree, parameters.INGEST, Ingest, source=str(arguments.params))
         _bring(params, arguments.data, force=arguments.force)

@@ -203,6 +203,12 @@ STAGE = Stage(
         "demonstrations": Kind.DEMONSTRATIONS,
     },
     makes={"model": Kind.LANGUAGE_MODEL},
-    shared={"seed": Seed, "compute": Compute, "generation": Generation, "limits.max_prompt_tokens": Limits},
+    shared={
+        "seed": Seed,
+        "compute": Compute,
+        "generation": Generation,
+        "limits.context_length": Limits,
+        "limits.max_prompt_tokens": Limits,
+    },
     curves={"history.csv": Curve("step", "rollout/score")},
 )

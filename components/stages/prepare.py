@@ -1,26 +1,32 @@
-"""Prepare: clean, de-duplicate and split the records; train the tokenizer; write token files and prompts.
+"""Prepare: clean, de-duplicate and split the records; train the tokenizer, or take a model's; write token files and
+prompts.
 
 Writes the tokenizer, one token file a split, demonstrations to fine-tune on, disjoint prompts for compare and ppo, for
 every choice (validation) and for the last word (test), and a report of what was kept, cut and dropped, and why.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
 from components.sections.base import Count, NaturalNumber, OpenFraction, section
 from components.sections.limits import Limits
-from components.stage import Kind, Stage
+from components.stage import Kind, Several, Stage
 
 if TYPE_CHECKING:
+    from components.stage import Node
     from components.work import Work
+
+
+SMALLEST_VOCABULARY = 300
 
 
 @section
 class Prepare:
     """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their group."""
 
-    vocab_size: Annotated[int, Field(ge=300, le=2**32)]
+    vocab_size: Annotated[int, Field(ge=0, le=2**32)]  # 0: no tokenizer is trained, that of the model `base` is taken
     max_records: NaturalNumber  # read this many and no more, of both kinds in turn; 0 for all
     shard_records: Count
     validation_fraction: OpenFraction
@@ -32,7 +38,18 @@ class Prepare:
     def _training_data_remains(self) -> "Prepare":
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on")
+        if 0 < self.vocab_size < SMALLEST_VOCABULARY:
+            raise ValueError(f"vocab_size is {self.vocab_size}: bytes and markers alone need {SMALLEST_VOCABULARY}")
         return self
+
+    def unwired(self, node: "Node") -> Iterator[str]:
+        """What does not go together with what feeds the node."""
+        if (fed := bool(node.inputs.get("base"))) == bool(self.vocab_size):
+            yield f"vocab_size is {self.vocab_size}, and " + (
+                f"the model that feeds {node.name} as `base` brings a tokenizer: 0 takes it"
+                if fed
+                else f"no model feeds {node.name} as `base` whose tokenizer could be taken"
+            )
 
 
 def run(work: "Work[Prepare]") -> None:
@@ -45,7 +62,7 @@ def run(work: "Work[Prepare]") -> None:
 STAGE = Stage(
     Prepare,
     run,
-    reads={"data": Kind.RECORDS},
+    reads={"data": Kind.RECORDS, "base": Several(Kind.LANGUAGE_MODEL)},
     makes={
         "tokenizer.json": Kind.TOKENIZER,
         "tokens": Kind.TOKENS,

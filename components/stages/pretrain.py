@@ -1,17 +1,17 @@
 """Pretrain: a decoder-only transformer that predicts the next token of plain text (GPT, section 3.1).
 
 Reads the token files of prepare, writes a model folder and registers it. Quality is measured in bits per byte, which
-does not depend on the tokenizer.
+does not depend on the tokenizer. Fed a model `base` it goes on with that one (`model: {kind: fed}`).
 """
 
 from typing import TYPE_CHECKING
 
-from components.models.section import Model
+from components.models.families.family import MODEL
 from components.sections.base import BatchSize, Count, Seed, section
 from components.sections.compute import Compute
 from components.sections.limits import Limits
 from components.sections.optimizer import Steps
-from components.stage import Curve, Kind, Stage
+from components.stage import Curve, Kind, Several, Stage
 
 if TYPE_CHECKING:
     from components.work import Work
@@ -30,34 +30,39 @@ def run(work: "Work[Pretrain]") -> None:
     """The whole stage."""
     import torch
 
-    from components.checkpoints import save_model
+    from components.checkpoints import save_model, untrained_tokens
     from components.data.chat import ChatTokenizer
-    from components.models.sizes import config_for
     from components.models.transformer import GPT, count_parameters
     from components.training.fit import fit
     from components.training.pretraining import PretrainModule
 
-    params, tokenizer = work.section, ChatTokenizer.load(work.read("tokenizer"))
+    params, base = work.section, next(iter(work.read_all("base").values()), None)
+    file = work.read("tokenizer") if base is None else base / "tokenizer.json"
+    if file.read_bytes() != work.read("tokenizer").read_bytes():
+        raise ValueError(f"{base} has another tokenizer than the tokens: feed it to the node that prepares them, too")
+    tokenizer, context = ChatTokenizer.load(file), work.limits.context_length
     torch.manual_seed(work.seed)
-    config = config_for(work.model.shape, vocab_size=tokenizer.vocab_size, context_length=work.limits.context_length)
-    module = PretrainModule(work, GPT(config))
+    module = PretrainModule(
+        work, work.model.network(base, vocab_size=tokenizer.vocab_size, context_length=context).train()
+    )
     fit(work, module, checkpoint_interval=params.checkpoint_interval, validate_every=params.validation_interval)
     model: GPT = module.network  # type: ignore[assignment]
     final = module.validate()
     work.metrics |= {
         "parameters": count_parameters(model),
-        "train_tokens": params.max_steps * params.batch_size * config.context_length,
+        "train_tokens": params.max_steps * params.batch_size * context,
         "validation": {"bits_per_byte": final["validation/bits_per_byte"]},
     }
-    save_model(work.path("model"), model, work.read("tokenizer"), precision=module.precision)
+    never_seen = untrained_tokens(base) if base else sorted(tokenizer.markers.keys() - {tokenizer.format.endoftext})
+    save_model(work.path("model"), model, file, precision=module.precision, untrained=never_seen)
     work.tracker.register_model(work.path("model"))
 
 
 STAGE = Stage(
     Pretrain,
     run,
-    reads={"tokenizer": Kind.TOKENIZER, "tokens": Kind.TOKENS},
+    reads={"tokenizer": Kind.TOKENIZER, "tokens": Kind.TOKENS, "base": Several(Kind.LANGUAGE_MODEL)},
     makes={"model": Kind.LANGUAGE_MODEL},
-    shared={"seed": Seed, "model": Model, "compute": Compute, "limits.context_length": Limits},
+    shared={"seed": Seed, "model": MODEL, "compute": Compute, "limits.context_length": Limits},
     curves={"history.csv": Curve("step", "train/loss")},
 )

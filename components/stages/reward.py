@@ -7,6 +7,7 @@ trained alike on the half of them that nothing else sees: `judge/`, evaluate's r
 """
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from components.sections.generation import Generation
 from components.sections.limits import Limits
 from components.sections.optimizer import Optimizer
 from components.sections.weights import Weights
-from components.stage import Curve, Kind, Stage
+from components.stage import Curve, Kind, Several, Stage
 
 if TYPE_CHECKING:
     from components.work import Work
@@ -67,17 +68,20 @@ def run(work: "Work[Reward]") -> None:
 
     tokenizer = load_tokenizer(work.read("base"))
 
-    def load(split: str) -> tuple[list[EncodedComparison], dict[str, int]]:
+    def load(path: Path) -> tuple[list[EncodedComparison], dict[str, int]]:
         return load_comparisons(
-            work.read(split),
+            path,
             tokenizer,
             max_prompt_tokens=work.limits.max_prompt_tokens,
             max_reply_tokens=work.generation.max_new_tokens,
         )
 
-    (train, dropped), (validation, _) = load("train"), load("validation")
+    parts = [load(path) for path in (work.read("train"), *work.read_all("earlier").values())]
+    train = [row for rows, _ in parts for row in rows]
+    dropped = {why: sum(counts[why] for _, counts in parts) for why in parts[0][1]}
+    validation, _ = load(work.read("validation"))
     if json.loads(work.read("labeler").read_text())["kind"] == "file":
-        train_judge(work, load("judge")[0], tokenizer)
+        train_judge(work, load(work.read("judge"))[0], tokenizer)
     else:
         work.path("judge").mkdir(exist_ok=True)
         work.path("judge/absent.txt").write_text("The labeler is simulated: its own function judges.\n")
@@ -95,6 +99,7 @@ STAGE = Stage(
         "base": Kind.LANGUAGE_MODEL,
         "labeler": Kind.LABELER,
         "train": Kind.COMPARISONS,
+        "earlier": Several(Kind.COMPARISONS),  # of earlier rounds; they train too
         "judge": Kind.COMPARISONS,
         "validation": Kind.COMPARISONS,
         "demonstrations": Kind.DEMONSTRATIONS,

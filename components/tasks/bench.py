@@ -20,7 +20,7 @@ from components.evaluation.perplexity import token_file_loss
 from components.evaluation.replies import ReplySet
 from components.losses.language_modelling import next_token_loss
 from components.losses.ppo import kl_k1
-from components.losses.sampling import candidates
+from components.losses.sampling import Sampling, candidates
 from components.models.precision import autocast
 from components.models.replies import EncodedPrompt, Reply, load_prompts, sample_all, sampling_of
 from components.models.scoring import response_logits, response_logprobs
@@ -98,7 +98,7 @@ class Bench:
                 EncodedPrompt(p.id, p.messages, self._as_text(p)[-work.limits.max_prompt_tokens :]) for p in prompts
             ]
         logger.info("%s replies to %d prompts", name, len(prompts))
-        with Progress(len(prompts), "replies") as progress:
+        with Progress(len(prompts), "replies") as progress, work.rates.timed("sampling") as lap:
             replies = sample_all(
                 self.network(name),
                 tokenizer,
@@ -110,6 +110,7 @@ class Bench:
                 end_id=end_id,
                 progress=progress,
             )
+            lap.tokens = sum(len(reply.ids) for reply in replies)
         # Judged as a chat's reply, however the model that wrote it was prompted.
         return [Reply([*r.ids[:-1], tokenizer.end], True) if r.ended else r for r in replies]
 
@@ -121,11 +122,11 @@ class Bench:
         """A model's loss on the split's plain text in nats a token, and the text."""
         model, params = self.network(name), self.work.section
         path = self.work.read("tokens") / f"{params.split}.bin"
-        tokens = TokenFile(path, context_length=model.config.context_length)
+        tokens = TokenFile(path, context_length=self.work.limits.context_length)
 
         def loss(windows: Int[Tensor, "B N"]) -> Float[Tensor, ""]:
             with autocast(self.precision, windows.device):
-                return next_token_loss(model(windows[:, :-1]), model.head, windows[:, 1:])
+                return next_token_loss(model(windows[:, :-1]), model.head, windows[:, 1:], cap=model.config.logit_cap)
 
         most = max(1, params.text_windows // batch_size)
         return token_file_loss(loss, tokens, batch_size=batch_size, max_batches=most, device=self.device), tokens
@@ -149,6 +150,19 @@ class Bench:
         cuts = np.cumsum([len(row.replies) for row in rows])[:-1]
         scores = {by: np.split(np.array(score(prompts, replies)), cuts) for by, score in self.judges.items()}
         return Compared(rows, scores)
+
+    @torch.no_grad()
+    def surprise(self, name: str, by: str) -> float:
+        """Nats a token that a model's replies, ends included, cost another model that draws from all tokens."""
+        replies, size = [reply.ids for reply in self.replies(name).replies], self.work.section.batch_size
+        nats = 0.0
+        for start in range(0, len(self.prompts), size):
+            part = slice(start, start + size)
+            prompts = [prompt.ids for prompt in self.prompts[part]]
+            batch = pack(prompts, replies[part], pad_id=self.tokenizer.pad).to(self.device)
+            with autocast(self.precision, self.device):
+                nats -= float(response_logprobs(self.network(by), batch, Sampling()).sum())
+        return nats / sum(map(len, replies))
 
     @torch.no_grad()
     def divergence(self, name: str, reference: str) -> float:

@@ -53,7 +53,9 @@ class DpoModule(SupervisedModule):
         return torch.zeros(ranks.shape, device=self.device).masked_scatter(ranks > 0, rewards), ranks
 
     def train_on(self, batch: list[int], step: int) -> dict[str, float]:
-        rewards, ranks = self.rewards([self.data[row] for row in batch])
+        chosen = [self.data[row] for row in batch]
+        self.tokens = sum(comparison.tokens for comparison in chosen)
+        rewards, ranks = self.rewards(chosen)
         result = ranking_loss(rewards, ranks, total=self.total)
         norm = self.minimise(result.loss)
         loss = self.total(result.loss.detach()).item()

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from components.arithmetic import device_of, precision_of
 from components.progress import Progress
+from components.rates import TIMINGS
 from components.runtime import StageStopped
 from components.sections.compute import Compute
 from components.sections.optimizer import Optimizer as OptimizerParams
@@ -56,6 +57,7 @@ class TrainingModule(LightningModule):
     """
 
     step: Tensor
+    tokens: int = 0  # real ones of the step just done, of this process; a prompt counts with each of its replies
 
     def __init__(self, stage: Work[Any], *, total_steps: int) -> None:
         super().__init__()
@@ -76,20 +78,22 @@ class TrainingModule(LightningModule):
 
     @abstractmethod
     def train_on(self, batch: Any, step: int) -> dict[str, float]:
-        """Update on a step's data; the figures to log, without the `<stage>/` prefix."""
+        """Update on a step's data and count its `tokens`; the figures to log, without the `<stage>/` prefix."""
 
     def training_step(self, batch: Any, batch_index: int) -> None:
         """Lightning's hook: one step, timed and logged."""
         step = int(self.step)
         started = time.monotonic()
-        figures = self.train_on(batch, step)
-        figures["train/step_seconds"] = time.monotonic() - started
+        with self.stage.rates.timed("train/step") as lap:
+            figures = self.train_on(batch, step)
+            lap.tokens = self.tokens
+        figures |= {"train/step_seconds": time.monotonic() - started, **self.stage.rates.latest()}
         self.step += 1
         self.log_figures(figures)
 
     def log_figures(self, figures: dict[str, float]) -> None:
         """Keep figures of the current step in the stage's history and send them to the tracker."""
-        self.history.append(int(self.step), {key: value for key, value in figures.items() if "seconds" not in key})
+        self.history.append(int(self.step), {key: value for key, value in figures.items() if not key.endswith(TIMINGS)})
         self.stage.tracker.log_metrics({f"{self.stage.name}/{key}": v for key, v in figures.items()}, int(self.step))
 
     def accumulate(self, loss: Tensor) -> None:

@@ -39,11 +39,12 @@ class ImitationModule(SupervisedModule):
     def loss(self, input_ids: Tensor, loss_mask: Tensor, count: Tensor) -> Tensor:
         """Loss in nats over the targets that count, ids and mask being [B, T + 1], divided by `count`."""
         model: GPT = self.network  # type: ignore[assignment]
-        losses = []
+        losses, cap = [], model.config.logit_cap
         with autocast(self.precision, input_ids.device):
             for rows, width in self._groups(input_ids):
                 ids, mask = input_ids[rows, :width], loss_mask[rows, :width]
-                losses.append(next_token_loss(self.hidden(ids[:, :-1]), model.head, ids[:, 1:], mask[:, 1:], count))
+                hidden = self.hidden(ids[:, :-1])
+                losses.append(next_token_loss(hidden, model.head, ids[:, 1:], mask[:, 1:], count, cap=cap))
         return torch.stack(losses).sum()
 
     def _groups(self, input_ids: Tensor) -> list[tuple[Tensor, int]]:
@@ -70,7 +71,8 @@ class ImitationModule(SupervisedModule):
         norm = self.minimise(loss)
         mean = self.total(loss.detach()).item()
         self.note = f"loss {mean:.3f}"
-        real = self.total((batch[0][:, 1:] != self.train_rows.pad_id).sum())
+        own = (batch[0][:, 1:] != self.train_rows.pad_id).sum()
+        self.tokens, real = int(own), self.total(own)
         return {"train/loss": mean, "train/gradient_norm": norm, "train/trained_fraction": (count / real).item()}
 
     @torch.no_grad()

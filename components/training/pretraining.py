@@ -24,7 +24,7 @@ class PretrainModule(SupervisedModule):
     def __init__(self, stage: "Work[Pretrain]", model: GPT) -> None:
         params = stage.section
         super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
-        context = model.config.context_length
+        context = stage.limits.context_length
         self.train_tokens = TokenFile(stage.read("tokens") / "train.bin", context_length=context)
         self.validation_tokens = TokenFile(stage.read("tokens") / "validation.bin", context_length=context)
         self.hidden = compiled(model.__call__, stage.compute)
@@ -33,8 +33,9 @@ class PretrainModule(SupervisedModule):
     def loss(self, windows: Tensor, count: Tensor | None = None) -> Tensor:
         """Mean loss in nats over windows, [B, T + 1]; `count` targets are in the whole batch."""
         model: GPT = self.network  # type: ignore[assignment]
+        cap = model.config.logit_cap
         with autocast(self.precision, windows.device):
-            return next_token_loss(self.hidden(windows[:, :-1]), model.head, windows[:, 1:], count=count)
+            return next_token_loss(self.hidden(windows[:, :-1]), model.head, windows[:, 1:], count=count, cap=cap)
 
     def rows(self, step: int) -> list[int]:
         return epoch_windows(
@@ -49,7 +50,8 @@ class PretrainModule(SupervisedModule):
         return self.train_tokens.windows(self.share(self.rows(step)))
 
     def train_on(self, batch: Tensor, step: int) -> dict[str, float]:
-        count = self.total(torch.tensor(batch[:, 1:].numel(), device=batch.device))
+        self.tokens = batch[:, 1:].numel()
+        count = self.total(torch.tensor(self.tokens, device=batch.device))
         loss = self.loss(batch, count)
         norm = self.minimise(loss)
         mean = self.total(loss.detach()).item()

@@ -22,6 +22,7 @@ from components.models.adapters import trainable
 from components.models.heads import ScalarGPT
 from components.models.precision import autocast
 from components.models.scoring import sequence_scores
+from components.rates import Rates
 from components.tracking import SilentTracker
 from components.training.fit import SupervisedModule, fit
 from components.work import Work
@@ -69,7 +70,9 @@ class RewardModule(SupervisedModule):
         return best_of_k_loss(scores, ranks, total=self.total)
 
     def train_on(self, batch: list[int], step: int) -> dict[str, float]:
-        result = self.loss(*self.score([self.data[row] for row in batch]))
+        chosen = [self.data[row] for row in batch]
+        self.tokens = sum(comparison.tokens for comparison in chosen)
+        result = self.loss(*self.score(chosen))
         norm = self.minimise(result.loss)
         loss = self.total(result.loss.detach()).item()
         accuracy = float(self.total(result.correct) / self.total(result.pairs).clamp(min=1))
@@ -150,7 +153,7 @@ def train_judge(stage: "Work[Reward]", data: list[EncodedComparison], tokenizer:
     for folder in (state, scratch):
         folder.mkdir(exist_ok=True)
     silent = SilentTracker(stage.name, stage.pipeline, stage.tracker.tree, state=state)
-    own = replace(stage, state=state, scratch=scratch, tracker=silent, metrics={})
+    own = replace(stage, state=state, scratch=scratch, tracker=silent, metrics={}, rates=Rates())
     module, model = train_on(own, data, tokenizer)
     normalise(module, tokenizer)
     save_model(stage.path("judge"), model, stage.read("base") / "tokenizer.json", precision=module.precision)

@@ -13,14 +13,15 @@ from components.data.chat import ChatTokenizer
 from components.data.records import Message, Prompt, write_records
 from components.data.tokenizer import train_tokenizer
 from components.data.tokens import TokenFileWriter
+from components.models.config import GPTConfig
 from components.models.heads import ScalarGPT
 from components.models.replies import load_prompts
-from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.pipelines import open_pipeline
 from components.rewards.model import LearnedReward
 from components.rewards.source import RewardContext, RewardSource
 from components.rl.ppo import PpoModule
+from components.rl.rollout import Experience, compute_advantages
 from components.tracking import SilentTracker
 from components.work import Work
 from tests.contracts.imports import ROOT
@@ -146,13 +147,51 @@ def make_stage(root: Path, stage: str = "ppo", **changes: object) -> Work[Any]:
     return Work(stage, pipeline, section, shared, root / "artifacts" / stage, state, state, tracker)
 
 
-def make_module(stage: Work[Any], reward: RewardSource | None = None) -> Offline:
+def make_module(stage: Work[Any], reward: RewardSource | None = None, *, max_tokens: int = 16) -> Offline:
     """The module of a stage made by `make_stage`."""
     tokenizer = ChatTokenizer.load(Path("artifacts/prepare/tokenizer.json"))
-    prompts = load_prompts(Path("artifacts/prepare/prompts/ppo.jsonl"), tokenizer, max_tokens=16)
+    prompts = load_prompts(Path("artifacts/prepare/prompts/ppo.jsonl"), tokenizer, max_tokens=max_tokens)
     reference = load_gpt(Path("artifacts/sft/model"))
-    source = reward or stage.section.reward.build(RewardContext(tokenizer, 0, reference, stage.read, 16))
+    source = reward or stage.section.reward.build(RewardContext(tokenizer, 0, reference, stage.read, max_tokens))
     assert reward is not None or isinstance(source, LearnedReward)
     module = Offline(stage, tokenizer, prompts, reference, source)
     module.on_fit_start()
     return module
+
+
+ALGORITHMS = {
+    "ppo": None,
+    "grpo": {"kind": "grpo", "replies_per_prompt": 4},
+    "rloo": {"kind": "rloo", "replies_per_prompt": 4},
+}
+
+
+def algorithm(name: str) -> dict[str, Any]:
+    """The change of parameters that chooses an algorithm."""
+    return {} if ALGORITHMS[name] is None else {"ppo__algorithm": ALGORITHMS[name]}
+
+
+def experience_of(module: Offline) -> Experience:
+    """A rollout of the first prompts, under a policy that has moved away from the reference and the sampler's."""
+    batch = module.make_batch(0)
+    group = module.stage.section.algorithm.replies_per_prompt
+    prompts = [module.prompts[row] for _, row in batch for _ in range(group)]
+    rollout = module.sample(prompts, list(range(len(prompts))), 0)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for network in filter(None, (module.policy, module.value)):
+            for parameter in network.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+    return compute_advantages(rollout, module.stage.section, kl_coef=0.1)
+
+
+def updated(stage, experience=None, places=None, **changes):
+    """Weights and figures after one update on an experience."""
+    module = make_module(stage(**changes))
+    own = experience_of(module)
+    experience = own if experience is None else experience(own)
+    figures = module.update(experience, places or list(range(8)), step=0)
+    weights = {f"policy.{name}": w for name, w in module.policy.state_dict().items()}
+    if module.value is not None:
+        weights |= {f"value.{name}": w for name, w in module.value.state_dict().items()}
+    return weights, figures

@@ -6,8 +6,8 @@ import torch
 
 from components.checkpoints import save_model
 from components.data.tokenizer import train_tokenizer
+from components.models.config import GPTConfig
 from components.models.heads import ScalarGPT
-from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 
 CHAT = [

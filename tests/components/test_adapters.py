@@ -1,12 +1,14 @@
 """Low-rank adapters: the map they compute, what is shared, what trains, and their way through files."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from components.checkpoints import load_gpt, load_scalar, save_model
 from components.models.adapters import LoraLinear, merged, shared_copy, trainable
+from components.models.config import GPTConfig
 from components.models.heads import ScalarGPT
-from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.sections.optimizer import Optimizer
 from components.sections.weights import Full, Lora
@@ -87,6 +89,14 @@ def test_tokens_never_seen_before_can_be_learned(trunk):
         model.token_embedding.weight.add_(1.0)
     torch.testing.assert_close(trunk.token_embedding.weight, before, atol=0, rtol=0)
     torch.testing.assert_close(merged(disturbed(model))(IDS), model(IDS), atol=1e-5, rtol=1e-5)
+
+
+def test_new_tokens_are_learned_by_a_head_of_its_own_too():
+    torch.manual_seed(0)
+    trunk = GPT(replace(CONFIG, tied=False))
+    model = trainable(trunk, LORA, new_tokens=True)
+    assert model.output.weight.requires_grad and not trunk.output.weight.requires_grad
+    assert trainable(trunk, LORA).output.weight is trunk.output.weight
 
 
 def test_muon_leaves_adapters_to_adamw(trunk):

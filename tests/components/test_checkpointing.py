@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from components.checkpoints import CheckpointError, load_gpt, load_scalar, save_model
+from components.models.config import GPTConfig
 from components.models.heads import ScalarGPT
-from components.models.sizes import GPTConfig
 from components.models.transformer import GPT
 from components.training.checkpointing import DamagedCheckpoint, SafetensorsCheckpointIO, checkpoints, newest_intact
 from components.training.history import History

@@ -6,12 +6,22 @@ import logging
 import tracemalloc
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from components.data.files import LONGEST, SHORTEST, cut_text
 from components.data.rows import Malformed
 from components.data.sources.folder import FolderSource
 from components.data.sources.source import SourceError
+from components.data.texts import LONGEST, SHORTEST, cut_text
+
+
+def packed(content: bytes) -> bytes:
+    """The same bytes at any time: they are parts of tests' names, which every worker must find alike."""
+    return gzip.compress(content, mtime=0)
+
+
+def zstd(content):
+    return pa.Codec("zstd").compress(content, asbytes=True)
 
 
 def read(folder):
@@ -27,23 +37,30 @@ def texts(folder):
     [
         ("a.txt", b"one"),
         ("A.TXT", b"one"),
-        ("a.txt.gz", gzip.compress(b"one")),
+        ("a.txt.gz", packed(b"one")),
         ("a.jsonl", b'{"text": "one"}\n'),
         ("a.jsonl", b'\n{"text": "one"}\n\n  \n'),
         ("D.JSONL", b'{"text": "one"}'),
-        ("b.jsonl.gz", gzip.compress(b'{"text": "one"}\n')),
+        ("b.jsonl.gz", packed(b'{"text": "one"}\n')),
         ("c.json", b'[{"text": "one"}]'),
         ("c.json", b'{\n  "text": "one"\n}\n'),
         ("c.json", b'{"text": "one"}\n'),
-        ("c.JSON.GZ", gzip.compress(b'[{"text": "one"}]')),
+        ("c.JSON.GZ", packed(b'[{"text": "one"}]')),
+        ("z.jsonl.zst", zstd(b'{"text": "one"}\n')),
+        ("z.txt.ZST", zstd(b"o") + zstd(b"ne")),
+        ("z.csv.zst", zstd(b"id,text\nx,one\n")),
+        ("t.tsv.gz", packed(b"id\ttext\nx\tone\n")),
         ("t.csv", b"id,text\nx,one\n"),
         ("t.tsv", b"id\ttext\nx\tone\n"),
     ],
 )
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_every_format_is_read_with_or_without_a_byte_order_mark(tmp_path, name, content, mark):
-    packed = name.lower().endswith(".gz")
-    (tmp_path / name).write_bytes(gzip.compress(mark + gzip.decompress(content)) if packed else mark + content)
+    if name.lower().endswith(".gz"):
+        marked = packed(mark) + content
+    else:
+        marked = (zstd(mark) if name.lower().endswith(".zst") else mark) + content
+    (tmp_path / name).write_bytes(marked)
     assert texts(tmp_path) == ["one"]
 
 
@@ -59,12 +76,12 @@ def test_what_is_not_read_is_named_and_what_is_hidden_is_not_read(tmp_path, capl
     for name in ("a.jsonl", ".b.jsonl", ".git/c.jsonl", "deep/.cache/d.jsonl"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('{"text": "one"}\n')
-    for name in ("notes.pdf", "deep/e.parquet.gz", "empty.txt"):
+    for name in ("notes.pdf", "deep/e.zip", "empty.txt"):
         (tmp_path / name).write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "deep")
     with caplog.at_level(logging.WARNING):
         assert texts(tmp_path) == ["one"]
-    assert "not read: deep/e.parquet.gz, link, notes.pdf" in caplog.text
+    assert "not read: deep/e.zip, link, notes.pdf" in caplog.text
     assert "empty.txt holds no record" in caplog.text
 
 
@@ -83,8 +100,13 @@ def test_a_folder_without_anything_to_read_is_a_sentence(tmp_path, name, reason)
         ("a.txt", "café".encode("utf-16"), "not UTF-8"),
         ("a.jsonl", '{"text": "café"}'.encode("latin1"), "not UTF-8"),
         ("a.jsonl.gz", b"no gzip", "cannot be read: Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "one"}\n' * 99)[:-20], "cannot be read: Compressed file ended"),
+        ("a.jsonl.gz", packed(b'{"text": "one"}\n' * 99)[:-20], "cannot be read: Compressed file ended"),
+        ("a.jsonl.zst", b"no zstd", "cannot be read: ZSTD decompress failed"),
+        ("a.jsonl.zst", zstd(b'{"text": "one"}\n' * 99)[:-5], "cannot be read: Truncated compressed stream"),
         ("a.parquet", b"no parquet", "cannot be read: Parquet"),
+        ("a.parquet.gz", packed(b"no parquet"), "cannot be read: Parquet"),
+        ("a.tsv", b"a fine film\t1\na poor one\t0\n", "Put a line with names before it"),
+        ("a.csv", b"text,text\none,two\n", "the name `text` twice"),
         ("a.json", b'[{"text": "one"},]', "not JSON"),
         ("a.json", b"3", "a row is a JSON object, not a number"),
         ("a.csv", b"text\none,two\n", "more cells than the first line has names"),
@@ -98,6 +120,28 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason_and_the_others_are_
     assert good.fields["text"] == "fine"
 
 
+@pytest.mark.parametrize(("ending", "pack"), [("", bytes), (".gz", packed), (".zst", zstd)])
+def test_nested_parquet_is_read_packed_or_not(tmp_path, ending, pack):
+    talk = [{"from": "human", "value": "hi", "weight": None}, {"from": "gpt", "value": "hello", "weight": 1.0}]
+    scores = [{"response": "a", "annotations": {"honesty": {"Rating": "5"}}, "score": 5.0}]
+    scores.append({"response": "b", "annotations": None, "score": 1.0})
+    rows = [{"conversations": talk}, {"conversations": None, "instruction": "q", "completions": scores}]
+    pd.DataFrame(rows).to_parquet(tmp_path / "plain")
+    (tmp_path / f"a.parquet{ending}").write_bytes(pack((tmp_path / "plain").read_bytes()))
+    chat, ranked = read(tmp_path)
+    assert [message["content"] for message in chat.fields["messages"]] == ["hi", "hello"]
+    assert (ranked.fields["replies"], ranked.fields["ranks"]) == (["a", "b"], [1, 2])
+
+
+def test_a_cell_that_holds_messages_as_json_is_these_and_other_brackets_are_text(tmp_path):
+    talk = json.dumps([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}])
+    frame = pd.DataFrame({"messages": [talk, None, None], "text": [None, "[1, 2]", "[unclosed"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    chat, list_, bracket = read(tmp_path)
+    assert [message["content"] for message in chat.fields["messages"]] == ["hi", "hello"]
+    assert [list_.fields["text"], bracket.fields["text"]] == ["[1, 2]", "[unclosed"]
+
+
 def test_every_bad_line_of_a_file_is_found(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\nno\n{"title": 1}\n[]\n{"text": "two"}\n')
     found = read(tmp_path)
@@ -109,13 +153,13 @@ def test_parquet_values_are_read_by_batches_and_refused_by_field(tmp_path):
     when = pd.Timestamp("2024-01-01")
     frame = pd.DataFrame({"text": ["t"] * 600, "id": [f"x{i}" for i in range(600)], "group": None})
     frame.to_parquet(tmp_path / "a.parquet")
-    pd.DataFrame({"text": ["t"], "when": [when]}).to_parquet(tmp_path / "b.parquet")
+    pd.DataFrame({"text": [when]}).to_parquet(tmp_path / "b.parquet")
     message = {"role": "user", "content": "a", "images": ["p"], "name": None}
     pd.DataFrame({"messages": [[message]]}).to_parquet(tmp_path / "c.parquet")
     *rows, bad, chat = read(tmp_path)
     assert [row.fields["id"] for row in rows] == [f"x{i}" for i in range(600)]
     assert rows[-1].fields["group"] == "a.parquet:600"
-    assert "`when` is of type " in bad.reason
+    assert "`text` is of type " in bad.reason
     assert json.loads(json.dumps(chat.fields))["messages"] == [{"role": "user", "content": "a", "images": ["p"]}]
 
 
@@ -152,15 +196,18 @@ def test_files_of_one_name_in_two_folders_have_ids_and_groups_of_their_own(tmp_p
     assert [(r.fields["id"], r.fields["group"]) for r in found] == [("a/talk", "a/talk.txt"), ("b/talk", "b/talk.txt")]
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.jsonl.zst", "a.csv.gz", "a.parquet"])
 def test_memory_does_not_grow_with_a_file(tmp_path, name):
     def peak(megabytes):
         path = tmp_path / name
         count = megabytes * 1_000_000 // len(PARAGRAPH)
         if name == "a.txt":
             path.write_text(PARAGRAPH * count)
-        elif name == "a.jsonl":
-            path.write_text((json.dumps({"text": PARAGRAPH}) + "\n") * count)
+        elif ".jsonl" in name:
+            lines = (json.dumps({"text": PARAGRAPH}) + "\n") * count
+            path.write_bytes(zstd(lines.encode()) if ".zst" in name else lines.encode())
+        elif ".csv" in name:
+            path.write_bytes(packed(("text\n" + f'"{PARAGRAPH}"\n' * count).encode()))
         else:
             pd.DataFrame({"text": [f"{i} {PARAGRAPH}" for i in range(count)]}).to_parquet(path, row_group_size=1000)
         source = FolderSource(kind="folder", path=str(tmp_path))

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from components.data.chat import EncodedChat
 from components.data.demonstrations import pad_rows
-from components.models.sizes import GPTConfig
+from components.models.config import GPTConfig
 from components.models.transformer import GPT
 from components.runtime import StageStopped
 from components.training import imitation

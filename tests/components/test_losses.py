@@ -14,7 +14,6 @@ from components.losses.advantages import (
     shaped_rewards,
 )
 from components.losses.kl_control import schulman_coefficient, ziegler_coefficient
-from components.losses.language_modelling import bits_per_byte, next_token_loss
 from components.losses.masking import last_index, masked_mean, whiten
 from components.losses.ppo import clipped_policy_loss, clipped_value_loss, exact_kl, kl_k1, kl_k2, kl_k3
 from components.losses.preference import best_of_k_loss, implicit_rewards, pairwise_loss, ranking_loss
@@ -190,38 +189,6 @@ def test_token_logprobs_and_entropy_equal_the_softmax_written_out():
     np.testing.assert_allclose(
         token_entropy(scaled_logits(logits, Sampling(0.7), None).log_softmax(-1)).numpy(), entropy, atol=1e-5
     )
-
-
-@pytest.mark.parametrize("rows", [3, 400])  # fewer and more targets than a chunk of the head's logits
-def test_next_token_loss_is_the_mean_over_what_counts(rows):
-    """Value and gradients against plain cross-entropy of whole logits."""
-    torch.manual_seed(0)
-    hidden, head = torch.randn(rows, 3, 5, requires_grad=True), torch.randn(7, 5, requires_grad=True)
-    targets, mask = torch.randint(0, 7, (rows, 3)), torch.rand(rows, 3) < 0.7
-    plain = F.cross_entropy((hidden @ head.T)[mask], targets[mask])
-    expected = torch.autograd.grad(plain, (hidden, head))
-    loss = next_token_loss(hidden, head, targets, mask)
-    torch.testing.assert_close(loss, plain)
-    torch.testing.assert_close(torch.autograd.grad(loss, (hidden, head)), expected)
-    unmasked = next_token_loss(hidden, head, targets, count=torch.tensor(10))
-    torch.testing.assert_close(
-        unmasked, F.cross_entropy((hidden @ head.T).flatten(0, 1), targets.flatten(), reduction="sum") / 10
-    )
-
-
-def test_next_token_loss_knows_uniform_logits_empty_batches_and_bf16():
-    hidden, head = torch.zeros(1, 2, 4, requires_grad=True), torch.zeros(50257, 4, requires_grad=True)
-    targets = torch.zeros(1, 2, dtype=torch.long)
-    assert next_token_loss(hidden, head, targets).item() == pytest.approx(10.824905, abs=1e-5)  # ln 50257
-    with torch.autocast("cpu", torch.bfloat16):
-        assert next_token_loss(hidden, head, targets).item() == pytest.approx(10.824905, abs=1e-5)
-    nothing = next_token_loss(hidden, head, targets, torch.zeros(1, 2, dtype=torch.bool))
-    nothing.backward()
-    assert nothing.item() == 0 and not hidden.grad.any()
-
-
-def test_bits_per_byte_of_a_fair_coin_per_byte_is_one():
-    assert bits_per_byte(100 * math.log(2), 100) == pytest.approx(1.0)
 
 
 def test_parts_of_a_batch_divided_by_the_count_of_the_whole_add_up_to_its_mean():

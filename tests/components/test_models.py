@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from components.losses.sampling import Sampling, candidates, scaled_logits
 from components.models import generation
+from components.models.config import GPTConfig
 from components.models.generation import draw, sample_replies, sample_steps, uniforms
 from components.models.heads import ScalarGPT
-from components.models.sizes import GPTConfig, config_for
+from components.models.parts import unit_mean_square
+from components.models.sizes import config_for
 from components.models.transformer import GPT, attend, count_parameters
 
 TINY = GPTConfig(vocab_size=61, context_length=24, num_layers=3, width=32, num_heads=4)
@@ -221,3 +224,17 @@ def test_what_is_cut_is_never_drawn():
     cut = scaled_logits(logits, sampling, candidates(logits, sampling)).expand(5000, 4)
     assert set(draw(cut, uniforms(5000, 1, seed=(0,))[:, 0]).tolist()) == {0, 1}
     assert set(draw(cut, torch.full((5000,), 1 - 1e-7)).tolist()) == {1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_vectors_of_unit_mean_square_are_pytorchs_rms_norm(dtype):
+    torch.manual_seed(0)
+    x, slope = 3 * torch.randn(4, 5, 16), torch.randn(4, 5, 16)
+    own = x.to(dtype).clone().requires_grad_()
+    unit_mean_square(own, 1e-6).backward(slope.to(dtype))
+    exact = x.double().requires_grad_()
+    F.rms_norm(exact, (16,), eps=1e-6).backward(slope.double())
+    near = {torch.float32: 1e-6, torch.bfloat16: 1e-2}[dtype]
+    torch.testing.assert_close(own.grad.double(), exact.grad, atol=near, rtol=near)
+    ours = unit_mean_square(own.detach(), 1e-6).double()
+    torch.testing.assert_close(ours, F.rms_norm(exact.detach(), (16,), eps=1e-6), atol=near, rtol=near)

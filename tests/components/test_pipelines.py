@@ -8,6 +8,7 @@ import yaml
 
 from components import params as parameters
 from components.pipelines import PipelineError, open_pipeline
+from components.provenance import label_tags
 from components.sections.values import merged
 from tests.contracts.imports import ROOT
 
@@ -62,6 +63,15 @@ def test_places_of_a_pipeline_that_is_not_the_default(own):
     assert default.address("sft") == "sft" and default.model_name("sft") == "gpt-sft"
 
 
+def test_a_lineage_is_of_the_newest_round_whose_labels_its_nodes_read(tmp_path):
+    rounds = open_pipeline("rounds", ROOT)
+    assert label_tags(rounds, ["sft"], tmp_path) == label_tags(open_pipeline(root=ROOT), ["sft"], tmp_path) == {}
+    nodes = ["sft", "gather-1", "gather-3", "ppo-3"]
+    assert label_tags(rounds, nodes, tmp_path) == {"round": "3", "labels": "unversioned"}
+    (tmp_path / "labels.dvc").write_text("outs:\n- md5: 0f1e.dir\n  path: labels\n")
+    assert label_tags(rounds, nodes[:2], tmp_path) == {"round": "1", "labels": "0f1e.dir"}
+
+
 def test_a_nodes_section_says_what_differs_from_its_stages(tree, own):
     tree["sft-2"] = {"max_steps": 99, "optimizer": {"learning_rate": 0.5}, "weights": {"kind": "lora", "rank": 2,
                                                                                       "alpha": 1.0}}  # fmt: skip
@@ -103,6 +113,34 @@ def test_a_gate_is_for_a_model_of_the_pipeline_and_a_task_for_what_its_node_is_f
     starved = replace(node, inputs={name: fed for name, fed in node.inputs.items() if name != "reward"})
     less = replace(default, nodes={**default.nodes, "evaluate": starved})
     assert "evaluate.tasks: pair_accuracy needs reward, which nothing feeds to the node evaluate" in said(tree, less)
+
+
+def test_what_a_node_is_fed_and_what_its_values_ask_for_agree_before_anything_starts():
+    """All at once, from the parameters alone: a tokenizer and a network are new or of the model that feeds the node."""
+    default, tree = open_pipeline(root=ROOT), parameters.read_tree(ROOT / "params.yaml")
+    tree["prepare"]["vocab_size"], tree["model"] = 0, {"kind": "fed"}
+    found = said(tree, default)
+    assert "prepare.vocab_size is 0, and no model feeds prepare as `base`" in found
+    assert "model.kind is fed, and nothing feeds a model `base` to pretrain" in found and "2 problem(s)" in found
+    prepare, pretrain = (
+        replace(default.nodes[n], inputs={**default.nodes[n].inputs, "base": ("sft/model",)})
+        for n in ("prepare", "pretrain")
+    )
+    continued = replace(default, nodes={**default.nodes, "prepare": prepare, "pretrain": pretrain})
+    parameters.check(tree, continued, source="params.yaml")
+    found = said(parameters.read_tree(ROOT / "params.yaml"), continued)
+    assert "the model that feeds prepare as `base` brings a tokenizer: 0 takes it" in found
+    assert "model.kind asks for a new network, and a model feeds pretrain as `base`" in found
+
+
+def test_two_tasks_do_not_make_the_same_figure():
+    default, tree = open_pipeline(root=ROOT), parameters.read_tree(ROOT / "params.yaml")
+    first, second = ({"kind": "cloze", "name": name, "file": "items.jsonl"} for name in ("one", "two"))
+    usual = tree["evaluate"]["tasks"]
+    tree["evaluate"]["tasks"] = [*usual, first, second]
+    parameters.check(tree, default, source="params.yaml")
+    tree["evaluate"]["tasks"] = [*usual, first, second | {"name": "one"}]
+    assert "evaluate.tasks: two of them make the figure dpo.one.accuracy: give each a" in said(tree, default)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch):
             text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
             (tmp_path / "raw" / name).write_text(text)
         stage = make_stage(tmp_path, "prepare", **changes)
-        source = ingest.Ingest(source=FolderSource(kind="folder", path="raw"))
+        source = ingest.Ingest(source=FolderSource(kind="folder", path="raw"), on_bad_row="fail")
         stage.out.mkdir(parents=True, exist_ok=True)
         ingest.build(source, tmp_path / "data", downloads=tmp_path / ".lineage/downloads")
         prepare(stage)

@@ -4,12 +4,13 @@ import datetime
 
 import pytest
 
-from components.data.preferences import as_comparison
-from components.data.rows import Malformed, as_record
+from components.data.formats.preferences import as_comparison
+from components.data.rows import Malformed, Place, as_records
 
 
 def record(row):
-    return as_record(row, origin="a.jsonl:1", name="a-1", group="a.jsonl:1")
+    (found,) = as_records(row, Place("a.jsonl", "a.jsonl", 1, "a"))
+    return found
 
 
 def said(*turns):
@@ -93,13 +94,17 @@ def test_the_system_message_of_a_preference_is_kept(row):
         ({"prompt": "q", "chosen": [{"role": "assistant", "content": None}], "rejected": "no"}, "has no content"),
         ({"system": "a", "prompt": [SYSTEM, *said("q")], "chosen": "x", "rejected": "y"}, "two different system"),
         ({"prompt": "q", "conversations": said("r"), "chosen": "x", "rejected": "y"}, "keep one"),
-        ({"prompt": "q", "history": [["a", "b"]], "chosen": "x", "rejected": "y"}, "`history` is a list"),
+        (
+            {"prompt": "q", "history": [["a", "b", "c"]], "chosen": "x", "rejected": "y"},
+            "`history` is no list of pairs",
+        ),
+        ({"prompt": "q", "turns": [["a", "b"]], "chosen": "x", "rejected": "y"}, "`turns` is a list of others"),
         ({"messages": None}, "null: messages"),
         ({"messages": said("a", "b"), "conversations": told("a", "b")}, "keep one"),
         ({"messages": said("q"), "replies": ["x", "x"], "ranks": [1, 2]}, "all replies are identical"),
         ({"messages": said("q"), "replies": ["x", "y", "x"], "ranks": [1, 2, 3]}, "replies 1 and 3 are identical"),
         ({"text": b"bytes"}, "`text` is of type bytes"),
-        ({"text": "x", "when": datetime.datetime(2024, 1, 1)}, "`when` is of type datetime"),
+        ({"text": {"when": datetime.datetime(2024, 1, 1)}}, "`text.when` is of type datetime"),
         ({"messages": [{"role": "user", "content": "a", "when": datetime.time(1)}]}, "`messages.0.when`"),
         ({"text": "half \ud83d"}, "half of a pair of surrogates"),
         (["text"], "not a list"),
@@ -120,10 +125,10 @@ def test_columns_that_are_null_are_absent():
 def test_sharegpt_conversations_are_messages_and_unknown_speakers_are_left_to_the_schema():
     found = record({"id": "own", "conversations": [{"from": "system", "value": "Be kind."}, *told("hi", "hello")]})
     assert (found.kind, found.fields["messages"]) == ("demonstrations", [SYSTEM, *said("hi", "hello")])
-    assert record({"conversations": [{"from": "tool", "value": "x"}]}).fields["messages"][0]["role"] == "tool"
+    assert record({"conversations": [{"from": "narrator", "value": "x"}]}).fields["messages"][0]["role"] == "narrator"
 
 
 def test_an_own_group_is_kept_and_columns_beside_a_preference_are_named():
     found = record({"group": "talk 3", "prompt": "q", "chosen": "x", "rejected": "y", "score": 4.5, "source": "web"})
     assert found.fields["group"] == "talk 3"
-    assert found.unused == ("score", "source")
+    assert found.notes == ("column `score`", "column `source`")

@@ -7,20 +7,25 @@ import torch
 from torch.nn import functional as F
 
 from components.data.sequences import pack
-from components.losses.sampling import Sampling
+from components.losses.sampling import Sampling, scaled_logits
+from components.models.families.gpt2 import Gpt2
+from components.models.families.llama import Llama
+from components.models.families.nanochat import Nanochat
+from components.models.families.neox import Neox
 from components.models.heads import ScalarGPT
-from components.models.scoring import response_logprobs, response_values, sequence_scores
-from components.models.sizes import GPTConfig
+from components.models.scoring import response_logits, response_logprobs, response_values, sequence_scores
 from components.models.transformer import GPT
 
 PROMPTS = [[3, 4, 5, 6], [7], [8, 9]]
-CONFIG = GPTConfig(vocab_size=31, context_length=16, num_layers=2, width=16, num_heads=2)
+SHAPE = {"shape": "2x16x2"}
+FAMILIES = [Gpt2(kind="gpt2", **SHAPE), Llama(kind="llama", kv_heads=1, **SHAPE), Neox(kind="neox", **SHAPE),
+            Nanochat(kind="nanochat", **SHAPE)]  # fmt: skip
 
 
-@pytest.fixture
-def body():
+@pytest.fixture(params=FAMILIES, ids=lambda family: family.kind)
+def body(request):
     torch.manual_seed(0)
-    body = GPT(CONFIG)
+    body = GPT(request.param.config(vocab_size=31, context_length=16))
     for parameter in body.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return body
@@ -99,3 +104,14 @@ def test_parts_of_a_batch_add_up_in_float64(body, batch):
 
 def test_prompts_that_few_rows_share_are_not_numbered():
     assert pack([[1], [1], [2]], [[3], [4], [5]], pad_id=0).prompt_numbers is None
+
+
+@torch.no_grad()
+def test_in_bf16_replies_are_as_likely_as_the_sampler_finds_them(body, batch):
+    """The sampler draws from the softmax of `logits`: a cap that rounds there alone would move PPO's first ratios."""
+    batch, cooled = replace(batch, prompt_numbers=None), Sampling(temperature=0.7)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained = response_logprobs(body, batch, cooled)
+        drawn = scaled_logits(response_logits(body, batch), cooled, None).log_softmax(-1)
+    drawn = drawn.gather(-1, batch.response_ids[..., None])[..., 0].masked_fill(~batch.response_mask, 0)
+    assert (trained - drawn).abs().max() < 1e-4

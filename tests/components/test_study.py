@@ -12,6 +12,7 @@ from components.evaluation.study import (
     PLOTTED,
     STUDENT,
     by_method,
+    by_stage,
     gates_passed,
     half_width,
     summary,
@@ -78,4 +79,18 @@ def test_a_study_says_how_often_each_gate_was_passed(tmp_path):
         for s, passed in enumerate((True, False, True))
     ]
     assert "gates passed, lineage: sft 3 of 3, ppo 2 of 3" in gates_passed(rows)
-    assert gates_passed([{"variant": "a", "seed": 0, "figures": {}}]) == ""
+    for figures in ({}, {"gates": {}}):
+        assert gates_passed([{"variant": "a", "seed": 0, "figures": figures}]) == ""
+
+
+def test_rounds_that_judge_different_nodes_are_told_in_one_table(tmp_path):
+    rows = [
+        {"variant": f"{k} rounds", "seed": s,
+         "figures": {"split": "test", "sft": {}, f"reward-{k}": {"pair_accuracy": 0.6 + k / 100},
+                     f"ppo-{k}": dict.fromkeys(ALIGNMENT, k + s)}}
+        for s in (0, 2) for k in (1, 3)
+    ]  # fmt: skip
+    text = write_study("rounds", rows, tmp_path)
+    table = summary(by_stage(rows), FIGURES["rounds"]).set_index(["variant", "figure"])["mean"]
+    assert table["3 rounds", "reward.pair_accuracy"] == pytest.approx(0.63) and "reward.pair_accuracy" in text
+    assert (table["1 rounds", "ppo.kl"], table["3 rounds", "ppo.kl"]) == (2.0, 4.0)

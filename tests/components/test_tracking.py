@@ -9,9 +9,10 @@ from mlflow import MlflowClient
 
 from components import mlflow_store
 from components.lineage import process_identity
+from components.lineage_run import reconcile
 from components.mlflow_store import connect
 from components.pipelines import open_pipeline
-from components.tracking import StageTracker, reconcile
+from components.tracking import StageTracker
 from flows.parent_run import Lineage
 from tests.contracts.imports import ROOT
 

@@ -52,7 +52,9 @@ def changed(copy, **values):
 
 def test_the_page_shows_a_file_of_each_kind():
     assert {name.rpartition("/")[0] for name in FILES} == {
-        "components/rewards", "components/tasks", "components/data/sources", "components/stages", "pipelines/twice",
+        "components/rewards", "components/tasks", "components/data/sources", "components/data/templates",
+        "components/models/families",
+        "components/stages", "pipelines/twice",
     }  # fmt: skip
 
 
@@ -98,6 +100,37 @@ def test_a_source_is_one_file_and_a_value_and_no_stages_concern(copy):
     assert python(copy, "-c", READ) == "0 and 1;1 and 2\n"
 
 
+WRITE = """
+from components.data.templates.gemma import FORMAT
+print(FORMAT.write([{"role": "user", "content": " Hi "}], cue=True), end="")
+"""
+
+
+def test_a_chat_format_is_one_file(copy):
+    add(copy, "components/data/templates/gemma.py")
+    assert changed(copy) == {}
+    expected = "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n"
+    assert python(copy, "-c", WRITE) == expected
+
+
+BUILD = """
+import torch
+from components.models.families.turning import Turning
+from components.models.transformer import GPT
+model = GPT(Turning(kind="turning", shape="1x8x2").config(vocab_size=9, context_length=4))
+print(*model(torch.tensor([[1, 2, 3]])).shape, hasattr(model, "position_embedding"))
+"""
+
+
+def test_a_family_is_one_file_and_a_value_and_concerns_what_pretrains_it(copy):
+    add(copy, "components/models/families/turning.py")
+    assert changed(copy) == {}
+    assert changed(copy, model__kind="turning") == {
+        "pretrain": {"components/models/families/gpt2.py", "components/models/families/turning.py"}
+    }
+    assert python(copy, "-c", BUILD) == "1 3 8 False\n"
+
+
 def test_a_stage_is_one_file_and_a_pipeline_one_more_with_its_parameters(copy):
     add(copy, "components/stages/polish.py")
     assert changed(copy) == {}
@@ -129,15 +162,15 @@ PIPELINE = Pipeline(*FIRST.nodes.values(), *ROUND)
 
 
 def test_a_second_round_of_compare_reward_and_ppo_is_a_loop_of_nodes(copy):
-    (copy / "pipelines/rounds").mkdir()
-    (copy / "pipelines/rounds/pipeline.py").write_text(ROUNDS)
+    (copy / "pipelines/repeated").mkdir()
+    (copy / "pipelines/repeated/pipeline.py").write_text(ROUNDS)
     tree = yaml.safe_load((copy / "params.yaml").read_text())
     rounds = {"compare-2": {}, "reward-2": {}, "ppo-2": {"kl_coef": 0.1}}
-    (copy / "pipelines/rounds/params.yaml").write_text(yaml.safe_dump(tree | rounds))
+    (copy / "pipelines/repeated/params.yaml").write_text(yaml.safe_dump(tree | rounds))
     python(copy, "-m", "flows.render")
-    graph = yaml.safe_load((copy / "pipelines/rounds/dvc.yaml").read_text())["stages"]
-    assert "artifacts/rounds/reward-2/model" in graph["ppo-2"]["deps"]
-    assert "artifacts/rounds/reward/model" not in graph["ppo-2"]["deps"]
+    graph = yaml.safe_load((copy / "pipelines/repeated/dvc.yaml").read_text())["stages"]
+    assert "artifacts/repeated/reward-2/model" in graph["ppo-2"]["deps"]
+    assert "artifacts/repeated/reward/model" not in graph["ppo-2"]["deps"]
 
 
 def test_an_edit_makes_stale_what_reads_it_and_nothing_else():
@@ -150,7 +183,7 @@ def test_an_edit_makes_stale_what_reads_it_and_nothing_else():
         "components/losses/preference.py": {"reward", "dpo"},
         "components/models/transformer.py": {*graph} - {"prepare"},
         "components/sections/generation.py": {"compare", "reward", "ppo", "dpo", "feedme", "evaluate"},
-        "components/models/section.py": {"pretrain"},
+        "components/models/families/gpt2.py": {"pretrain"},
         "components/sections/limits.py": {*graph},
     }
     for name, expected in readers.items():

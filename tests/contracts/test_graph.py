@@ -261,3 +261,11 @@ def test_dvcs_own_edits_of_params_change_nothing_else(tmp_path):
     after = (tmp_path / "params.yaml").read_text()
     changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
     assert changed == [("  clip_ratio: 0.2", "  clip_ratio: 0.3")]
+
+
+def test_dvc_shows_the_default_pipelines_figures_alone():
+    """`dvc metrics show` looks at every graph of a repository, and complains of one that was never run."""
+    for name in names(ROOT):
+        stages = yaml.safe_load((ROOT / open_pipeline(name, ROOT).graph_file).read_text())["stages"].values()
+        shown = {kind for entry in stages for kind in ("metrics", "plots") if kind in entry}
+        assert shown == ({"metrics", "plots"} if name == "default" else set()), name

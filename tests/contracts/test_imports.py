@@ -23,9 +23,11 @@ LAYERS = (
     "rl",
     "tasks",
     "stages",
+    "inference",
+    "web",
 )
 PIPELINE = open_pipeline(root=ROOT)
-STAGES = {each.stage for each in PIPELINE.nodes.values()}
+STAGES = {each.stage for name in names(ROOT) for each in open_pipeline(name, ROOT).nodes.values()}
 
 
 def top(path):
@@ -79,6 +81,20 @@ def test_pandas_is_imported_where_frames_are():
     }
 
 
+def test_the_web_is_in_one_package_that_nobody_imports():
+    frameworks = where("fastapi") | where("starlette") | where("uvicorn")
+    # Prefect's own server runs on it too (flows/server.py).
+    assert {name for name in frameworks if not name.startswith("components/web/")} <= {"flows/server.py"}
+    users = [p for f in ("components", "flows", "pipelines", "benchmarks") for p in modules(f)
+             if any(name.startswith("components.web") for name in imported(p))]  # fmt: skip
+    assert {p.parent.name for p in users} <= {"web"}
+
+
+def test_inference_is_torch_alone():
+    inside = modules("components/inference")
+    assert not [p for p in inside if top(p) & {"asyncio", "fastapi", "prefect", "mlflow", "lightning", "pandas"}]
+
+
 def test_components_do_not_import_flows():
     assert not [p for p in modules("components") if "flows" in top(p)]
 
@@ -101,6 +117,25 @@ def test_imports_run_downward(layer):
     assert not wrong
 
 
+PAGES = """
+import sys
+import components.labeling.journal, components.labeling.agreement
+print(sorted({"torch", "mlflow", "pandas", "numpy", "fastapi", "uvicorn"} & sys.modules.keys()))
+"""
+
+
+def test_the_journal_of_labels_knows_neither_models_nor_the_web():
+    found = subprocess.run([sys.executable, "-c", PAGES], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert found.strip() == "[]"
+
+
+def test_what_asks_people_is_no_stage_and_no_stage_asks():
+    assert not [path for path in modules("components/stages") if "components.labeling.ask" in imported(path)]
+    graphs = [ROOT / open_pipeline(name, ROOT).graph_file for name in names(ROOT)]
+    assert not [graph for graph in graphs if "components/labeling/ask.py" in graph.read_text()]
+    assert not [graph for graph in graphs if "components/labeling/journal.py" in graph.read_text()]
+
+
 def test_losses_import_nothing_above_them():
     for path in modules("components/losses"):
         assert all(name.startswith("components.losses") for name in imported(path) if name.startswith("components"))
@@ -119,8 +154,10 @@ def test_gold_function_is_hidden_from_everything_that_trains():
         for p in modules("components")
         if any(n.startswith("components.labeling.gold") for n in imported(p))
     }
-    # rewards offer it to studies, on request only: what is compared is trained on the reward model.
-    assert users == {"labeling/collecting.py", "tasks/referees.py", "rewards/gold.py"}
+    # rewards offer it to studies, on request only: what is compared is trained on the reward model. Robots label by it,
+    # and nothing imports them.
+    assert users == {"labeling/collecting.py", "labeling/robots.py", "tasks/referees.py", "rewards/gold.py"}
+    assert not [p for p in modules("components") if "components.labeling.robots" in imported(p)]
     for name in names(ROOT):
         sections = load(open_pipeline(name, ROOT), ROOT).sections.values()
         assert not [each for each in sections if "gold" in kinds(getattr(each, "reward", None))]

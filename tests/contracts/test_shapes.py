@@ -12,12 +12,12 @@ from jaxtyping import AbstractArray, Float, TypeCheckError
 
 from components.data.sequences import SequenceBatch
 from components.losses.masking import masked_mean
-from components.models.sizes import GPTConfig
+from components.models.config import GPTConfig
 from components.models.transformer import GPT
 from tests.contracts.imports import ROOT, modules
 from tests.shapes import CHECKED
 
-WHOLE = ("losses", "models", "data", "evaluation", "rl")  # packages of components
+WHOLE = ("losses", "models", "data", "evaluation", "rl", "inference")  # packages of components
 ALONE = (
     "components.training.muon",
     "components.training.optim",

@@ -1,8 +1,10 @@
 """A small copy of the repository: its own git, DVC, store and Prefect home, tiny data and tiny models."""
 
+import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +13,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from tests.contracts.imports import ROOT
 
@@ -140,6 +145,24 @@ class Repository:
         """Run a DVC command."""
         return self.run("dvc", *arguments, check=check)
 
+    def client(self) -> MlflowClient:
+        """Its store."""
+        return MlflowClient(f"sqlite:///{self.root}/mlruns/mlflow.db")
+
+    def runs(self, query: str) -> list[Run]:
+        """The runs in its store that a query finds, the newest first."""
+        experiment = self.client().get_experiment_by_name("gptlineage").experiment_id
+        return list(self.client().search_runs([experiment], query, order_by=["attributes.start_time DESC"]))
+
+    def stage_process(self, stage: str) -> psutil.Process | None:
+        """The process that runs a stage in it or in one of its copies, if any."""
+        for process in psutil.process_iter(["cmdline"]):
+            if (process.info["cmdline"] or [])[1:4] == ["-m", "components.stages", stage]:
+                with contextlib.suppress(psutil.Error):
+                    if str(self.root) in process.cwd():
+                        return process
+        return None
+
     def copy(self, root: Path) -> "Repository":
         """The same repository at another place, with all that ran in it."""
         shutil.copytree(self.root, root, symlinks=True)
@@ -164,15 +187,22 @@ def edited(text: str, changes: dict[str, object]) -> str:
 
 
 def make_repository(root: Path, *, tiny: bool = True) -> Repository:
-    """A committed copy of the working tree; with tiny parameters and data made here, or with those of the project."""
+    """A committed copy of the working tree; with tiny parameters and data made here, or with those of the project.
+
+    A tiny one has the default pipeline alone: `dvc status` and `dvc exp apply` look at all, and would find what was
+    never run.
+    """
     listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0"):
         source = ROOT / name
-        if name and source.is_file() and not (tiny and name in {"dvc.lock", "data.dvc"}):
+        left_out = name in {"dvc.lock", "data.dvc"} or re.match(r"pipelines/(?!default/)[^/]+/", name)
+        if name and source.is_file() and not (tiny and left_out):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, root / name)
     if tiny:
         (root / "params.yaml").write_text(edited((root / "params.yaml").read_text(), TINY))
+        deployments = root / "prefect.yaml"
+        deployments.write_text(re.sub(r".*parameters: \{pipeline: .*\n", "", deployments.read_text()))
         write_conversations(root / "raw" / "talk.jsonl")
     repository = Repository(root)
     for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@example.org commit -qm start"):

@@ -7,11 +7,11 @@ import time
 
 import pytest
 import yaml
-from mlflow import MlflowClient
 
 from tests.contracts.imports import ROOT
 from tests.extending import FILES
 from tests.flows.repository import TINY, edited
+from tests.flows.watching import outcomes
 
 pytestmark = pytest.mark.slow
 
@@ -36,11 +36,6 @@ def write(folder):
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters(), sort_keys=False))
 
 
-def outcomes(output):
-    cells = [[cell.strip() for cell in line.split("│")] for line in output.splitlines() if line.startswith("│")]
-    return {row[1]: row[2] for row in cells if row[1] in NODES}
-
-
 @pytest.fixture(scope="module")
 def repository(finished, tmp_path_factory):
     """A repository in which the default pipeline has run, with a new stage and a new pipeline: three new files."""
@@ -60,9 +55,9 @@ def test_it_is_killed_and_goes_on_and_the_second_run_has_nothing_to_do(repositor
     process.communicate()
     output = repository.flow("--pipeline", "twice")
     assert "resuming from" in output
-    assert outcomes(output) == {"pretrain": "Cached", "polish": "Completed", "polish-2": "Completed",
-                                "evaluate": "Completed"}  # fmt: skip
-    assert outcomes(repository.flow("--pipeline", "twice")) == dict.fromkeys(NODES, "Cached")
+    assert outcomes(output) == {"ingest": "Cached", "pretrain": "Cached", "polish": "Completed",
+                                "polish-2": "Completed", "evaluate": "Completed"}  # fmt: skip
+    assert outcomes(repository.flow("--pipeline", "twice")) == dict.fromkeys(("ingest", *NODES), "Cached")
     assert repository.dvc("repro", "pipelines/twice/dvc.yaml").count("didn't change, skipping") >= len(NODES)
 
 
@@ -75,7 +70,7 @@ def test_nothing_else_was_edited(repository):
 
 
 def test_models_are_registered_and_tied_to_those_they_are_made_from(repository):
-    client = MlflowClient(f"sqlite:///{repository.root}/mlruns/mlflow.db")
+    client = repository.client()
     for node, parents in (("pretrain", set()), ("polish", {"pretrain"}), ("polish-2", {"polish"})):
         version = client.get_model_version_by_alias(f"twice-{node}", "candidate")
         assert {key.split(".")[1] for key in version.tags if key.startswith("parent.")} == parents
@@ -97,7 +92,7 @@ def test_a_value_of_one_node_reaches_what_follows_and_nothing_else_through_the_o
     output = repository.dvc("repro", "pipelines/twice/dvc.yaml")
     ran = [node for node in NODES if f"Running stage 'pipelines/twice/dvc.yaml:{node}'" in output]
     assert ran == ["polish-2", "evaluate"]
-    assert outcomes(repository.flow("--pipeline", "twice")) == dict.fromkeys(NODES, "Cached")
+    assert outcomes(repository.flow("--pipeline", "twice")) == dict.fromkeys(("ingest", *NODES), "Cached")
 
 
 def test_an_override_addresses_a_node(repository):
@@ -121,7 +116,7 @@ def test_a_pipeline_outside_the_repository_with_a_stage_of_its_own(repository, t
     tree["shine"] = tree.pop("polish") | {"max_steps": 3}
     (folder / "params.yaml").write_text(yaml.safe_dump(tree | {"polish": {}}, sort_keys=False))
     output = repository.flow("--pipeline", str(folder), until="polish-2")
-    assert outcomes(output) == dict.fromkeys(NODES[:3], "Completed")
+    assert outcomes(output) == {"ingest": "Cached"} | dict.fromkeys(NODES[:3], "Completed")
     graph = yaml.safe_load((repository.root / "pipelines/mine/dvc.yaml").read_text())["stages"]
     assert str(folder / "shine.py") in graph["polish"]["deps"]
     assert (repository.root / "artifacts/mine/polish-2/model/model.safetensors").exists()
@@ -153,4 +148,4 @@ def test_what_is_wrong_with_a_pipeline_is_said_before_anything_starts(repository
 
 def test_a_pipeline_that_is_not_there_is_a_sentence_that_lists_those_that_are(repository):
     said = repository.flow("--pipeline", "thrice", check=False)
-    assert "no pipeline 'thrice'" in said and "default, twice" in said and "Traceback" not in said
+    assert "no pipeline 'thrice'" in said and "there are default, twice" in said and "Traceback" not in said

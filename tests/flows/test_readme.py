@@ -9,7 +9,6 @@ import re
 import runpy
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,12 +16,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from components import process
 from components.pipelines import open_pipeline
 from flows import command as command_line
+from flows.server import free_port
 from flows.workspace import open_workspace
+from tests.components.test_peft import adapters
 from tests.contracts.imports import ROOT
 
 PROGRAMS = ("make", "python", "dvc", "mlflow", "prefect", "curl", "export", "pip", "git", ".")
@@ -42,6 +42,7 @@ PARSED = {
     "make ": "runs for minutes, makes an environment or opens servers: what make would start is parsed",
     "python -m flows.": "runs for minutes (test_run.py and test_smoke.py do): arguments and values are parsed",
     "python -m benchmarks": "an hour: its options are those of --help",
+    "python -m components.labeling.robots": "needs a server with tasks (test_rounds.py has one): options are of --help",
     "python -m tests.chaos": "an hour: its options are those of --help",
 }
 
@@ -142,10 +143,12 @@ def repository(finished, tmp_path_factory):
     """A copy with every stage done on tiny data, by the other door of README, and a champion."""
     assert "python -m flows.lineage --until ingest && dvc repro" in COMMANDS  # as the fixture did
     repository = finished.copy(tmp_path_factory.mktemp("readme") / "home")
-    store = MlflowClient(f"sqlite:///{repository.root}/mlruns/mlflow.db")
+    store = repository.client()
     version = store.get_model_version_by_alias("gpt-ppo", "candidate").version
     store.set_registered_model_alias("gpt-ppo", "champion", version)  # no gate opens for models as small as these
     make_gpt2(repository.root / "gpt2")
+    of_gpt2 = {"base_model_name_or_path": "gpt2"}
+    adapters(repository.root / "adapter", {"transformer.h.0.attn.c_proj": (8, 8)}, said=of_gpt2)
     return repository
 
 
@@ -153,12 +156,6 @@ def make_gpt2(folder: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel  # noqa: PLC0415
 
     GPT2LMHeadModel(GPT2Config(vocab_size=300, n_positions=16, n_embd=8, n_layer=1, n_head=1)).save_pretrained(folder)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 # Commands that go on until they are stopped, and what they answer to once they are up.
@@ -170,7 +167,7 @@ SERVERS = {"mlflow models serve": "/ping", "prefect worker start": None}
 def test_a_block_of_commands_runs_as_printed(repository, block, tmp_path):
     """In one shell, as a reader would; only ports are others', so that the test harms nobody's servers."""
     environment, running = dict(repository.environment), []
-    ports = {"4200": free_port(), "5001": free_port()}
+    ports = {"4200": str(free_port()), "5001": str(free_port())}
     if any("4200" in line for line in block):
         running.append(repository.start_server(int(ports["4200"])))
     try:

@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import urllib.request
 
 import pytest
-from mlflow import MlflowClient
+
+from flows.server import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -18,20 +18,16 @@ def repository(finished, tmp_path_factory):
     return finished.copy(tmp_path_factory.mktemp("again") / "home")
 
 
-def client(repository):
-    return MlflowClient(f"sqlite:///{repository.root}/mlruns/mlflow.db")
-
-
 def versions(repository):
-    found = client(repository).get_registered_model("gpt-pretrain").aliases
+    found = repository.client().get_registered_model("gpt-pretrain").aliases
     return {alias: str(version) for alias, version in found.items()}
 
 
 def shown_by_the_pages(repository):
     """The parameters of version 1 as MLflow's server of `make ui` hands them out."""
-    ports = [free_port(), free_port()]
-    run_id = client(repository).get_model_version("gpt-pretrain", "1").run_id
-    arguments = ("--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]))
+    ports = [free_port(), free_port(), free_port()]
+    run_id = repository.client().get_model_version("gpt-pretrain", "1").run_id
+    arguments = ("--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]), "--chat-port", str(ports[2]))
     pages = repository.start("python", "-m", "flows.ui", *arguments)
     try:
         while (line := pages.stdout.readline()) and "Ctrl-C" not in line:
@@ -44,12 +40,6 @@ def shown_by_the_pages(repository):
         pages.communicate(timeout=60)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_a_version_is_made_again_with_equal_weights(repository):
     assert "equal: SHA-256" in repository.flow("models:/gpt-pretrain/1", name="reproduce")
     output = repository.flow("models:/gpt-pretrain@candidate", "--force", name="reproduce")
@@ -58,7 +48,7 @@ def test_a_version_is_made_again_with_equal_weights(repository):
 
 
 def test_what_differs_is_named(repository):
-    store = client(repository)
+    store = repository.client()
     tags = store.get_model_version("gpt-pretrain", "1").tags
     other = {
         "weights.sha256": "0" * 64,
@@ -89,7 +79,7 @@ def test_an_experiment_of_dvc_in_a_copy_reaches_the_store_and_moves_no_alias(rep
     repository.dvc("exp", "run", "--temp", "-n", "longer", "-S", "pretrain.max_steps=7", "pretrain")
     repository.dvc("exp", "apply", "longer")
     record = json.loads((repository.root / "artifacts/pretrain/run.json").read_text())
-    found = client(repository).get_model_version("gpt-pretrain", record["model_version"])
+    found = repository.client().get_model_version("gpt-pretrain", record["model_version"])
     assert record["tracking"] == "complete" and found.run_id == record["run_id"]
     assert versions(repository)["candidate"] == "1"
     assert versions(repository)["candidate-longer"] == record["model_version"]
@@ -101,7 +91,7 @@ def test_a_variant_has_its_own_alias_and_a_name_of_what_was_asked_for(repository
     repository.flow("--set", "pretrain.max_steps=8", until="pretrain")
     (variant,) = (repository.root / ".lineage/variants").iterdir()
     assert versions(repository)[f"candidate-{variant.name}"] != versions(repository)["candidate"] == "1"
-    store = client(repository)
+    store = repository.client()
     experiment = store.get_experiment_by_name("gptlineage").experiment_id
     names = [
         run.info.run_name for run in store.search_runs([experiment], "tags.kind = 'lineage' and tags.door = 'prefect'")
@@ -131,6 +121,6 @@ def test_a_moved_repository_goes_on_where_it_is(repository, tmp_path):
     repository.flow("--force", "pretrain", until="pretrain")
     assert versions(repository)["candidate"] == str(max(int(v) for v in versions(repository).values()))
     assert "seed:" in shown_by_the_pages(repository)
-    source = client(repository).get_model_version_download_uri("gpt-pretrain", "1")
+    source = repository.client().get_model_version_download_uri("gpt-pretrain", "1")
     assert not old.exists()
     assert str(old) not in source

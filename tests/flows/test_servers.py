@@ -20,6 +20,7 @@ import pytest
 from components.loopback import spare_loopback
 from flows.server import free_port, serves
 from tests.flows.repository import make_repository
+from tests.flows.watching import wait_for
 
 DEAD = "http://127.0.0.1:9"  # nobody listens there
 
@@ -62,15 +63,6 @@ def servers(root):
             if named and process.info["status"] != psutil.STATUS_ZOMBIE and process.cwd() == str(root):
                 found.append(process)
     return found
-
-
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("timed out")
 
 
 def test_the_server_of_another_clone_is_not_ours(tmp_path):
@@ -127,7 +119,7 @@ def test_make_ui_names_a_taken_port_and_starts_nothing(repository):
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         taken = holder.getsockname()[1]
-        arguments = ("--prefect-port", str(free_port()), "--mlflow-port", str(taken))
+        arguments = ("--prefect-port", str(free_port()), "--mlflow-port", str(taken), "--chat-port", str(free_port()))
         process = repository.start("python", "-m", "flows.ui", *arguments)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -146,8 +138,8 @@ def stage_of(root):
 
 @pytest.mark.slow
 def test_a_flow_runs_on_the_server_of_make_ui_and_says_where_that_is(repository):
-    ports = [free_port(), free_port()]
-    arguments = ("--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]))
+    ports = [free_port(), free_port(), free_port()]
+    arguments = ("--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]), "--chat-port", str(ports[2]))
     pages = repository.start("python", "-m", "flows.ui", *arguments)
     try:
         printed = ""

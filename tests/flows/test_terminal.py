@@ -105,8 +105,10 @@ def test_a_plan_says_what_runs_and_why():
 def test_prefects_form_offers_presets_and_stages():
     fields = lineage.parameters.properties
     assert fields["preset"]["enum"] == ["default", "smoke"]
-    stages = [fields[name]["anyOf"][0]["enum"] for name in ("until", "from_stage")]
-    assert stages == [["ingest", *STAGES]] * 2
+    until, start = (fields[name]["anyOf"][0]["enum"] for name in ("until", "from_stage"))
+    assert until == start and len(set(until)) == len(until)
+    assert until[: len(STAGES) + 1] == ["ingest", *STAGES]  # the default pipeline's first, then those of the others
+    assert {"adopt", "gather-1", "ppo-3", "evaluate-3", "probe-1", "ppo-once"} <= set(until)
     assert fields["overrides"]["anyOf"][0]["type"] == "object"
     assert all(
         fields[name]["description"] for name in ("preset", "overrides", "until", "from_stage", "force", "at_once")

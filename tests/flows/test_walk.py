@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from flows.walk import startable
 from tests.contracts.imports import ROOT
 from tests.flows.repository import Repository
 from tests.flows.tiny import Tiny
+from tests.flows.watching import served, wait_for
 
 SECONDS = 3.0  # longer than two starts of dvc may lie apart
 
@@ -63,14 +63,8 @@ def test_whatever_the_graph_each_stage_starts_once_after_its_inputs_and_as_early
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Where Prefect's server is."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    repository = Repository(tmp_path_factory.mktemp("server"))
-    process = repository.start_server(port)
-    yield repository.environment
-    process.terminate()
-    process.wait()
+    with served(Repository(tmp_path_factory.mktemp("server"))) as repository:
+        yield repository.environment
 
 
 @pytest.fixture
@@ -114,13 +108,6 @@ def commands(tiny):
         except (psutil.Error, OSError):
             continue
     return found
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)
 
 
 def test_at_two_independent_stages_overlap_and_dvc_lock_has_both(walk, tmp_path):

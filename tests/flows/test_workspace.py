@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.config import Config
 
 from components.pipelines import open_pipeline
@@ -140,3 +141,19 @@ def test_the_health_check_names_what_blocks(repository, monkeypatch):
     command = subprocess.run(["python", "-m", "flows.doctor"], cwd=repository.root, env=repository.environment,
                              capture_output=True, text=True, check=False)  # fmt: skip
     assert command.returncode == 1 and "PROBLEM" in command.stdout
+
+
+def test_a_file_that_a_parameter_names_is_a_dependency_and_comes_along(repository):
+    home = repository.root
+    (home / "items").mkdir()
+    (home / "items/pairs.jsonl").write_text("1\n")
+    task = {"kind": "minimal_pairs", "name": "pairs", "file": "./items/pairs.jsonl"}
+    usual = yaml.safe_load((home / "params.yaml").read_text())["evaluate"]["tasks"]
+    root = variant(repository, **{"evaluate.tasks": [*usual, task]})
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert "items/pairs.jsonl" in stages["evaluate"]["deps"]
+    assert "components/tasks/minimal_pairs.py" in stages["evaluate"]["deps"]
+    assert "items/pairs.jsonl" not in stages["reward"]["deps"]
+    (home / "items/pairs.jsonl").write_text("2\n")
+    variant(repository, **{"evaluate.tasks": [*usual, task]})
+    assert (root / "items/pairs.jsonl").read_text() == "2\n"

@@ -35,7 +35,7 @@ class FolderSource(Source):
             named = ", ".join(unread[:PROBLEM_LIMIT])
             logger.warning("not read: %s%s (%s are; links to folders are not followed)", named, more, readable_names())
         if not paths:
-            raise SourceError(f"ingest.source.path {root} holds no {readable_names()} file")
+            raise SourceError(f"ingest.source.path {root} holds no file that can be read ({readable_names()})")
         sizes = [path.stat().st_size for path in paths]
         with Progress(max(1, sum(sizes) // 1000), "kB read") as progress:
             before = 0
@@ -87,9 +87,9 @@ def _visible(root: Path) -> list[Path]:
 
 
 def _readable(root: Path) -> list[Path]:
-    from components.data.files import format_of
+    from components.data.containers import endings
 
-    return [path for path in _visible(root) if path.is_file() and format_of(path)]
+    return [path for path in _visible(root) if path.is_file() and endings(path)]
 
 
 SECTION = FolderSource

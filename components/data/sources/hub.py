@@ -2,8 +2,9 @@
 
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.data.sources.source import Source, SourceError
 from components.sections.base import section
@@ -12,11 +13,15 @@ if TYPE_CHECKING:
     from components.data.sources.source import Rows
 
 logger = logging.getLogger(__name__)
+ROWS_A_LINE = 10_000  # of the log: how many a set has is not known before its end
 
 
 @section
 class HubSource(Source):
-    """A data set of the Hugging Face hub, through the optional `datasets` package (`pip install .[hub]`)."""
+    """A data set of the Hugging Face hub, through the optional `datasets` package (`pip install .[hub]`).
+
+    Its rows are streamed: neither disk nor memory need hold them.
+    """
 
     kind: Literal["hub"]
     dataset: str
@@ -24,29 +29,28 @@ class HubSource(Source):
     revision: str
 
     def read(self, downloads: Path) -> "Rows":
-        from components.data.rows import as_record
-        from components.progress import Progress
+        from components.data.rows import Place, as_records
 
+        if not re.fullmatch("[0-9a-f]{40}", self.revision):
+            logger.warning("revision %s may move unnoticed: name a commit of %s", self.revision, self.dataset)
+        name = self.dataset.rstrip("/").rsplit("/", 1)[-1]
+        for number, row in enumerate(self._rows(), start=1):
+            if number % ROWS_A_LINE == 0:
+                logger.info("%d rows read", number)
+            yield from as_records(row, Place(self.dataset, self.split, number, name))
+
+    def digest(self) -> str:
+        return f"revision:{self.revision}"
+
+    def _rows(self) -> Iterator[Any]:
         try:
             from datasets import load_dataset  # an optional extra
         except ImportError:
             raise SourceError("the hub source needs the extra: pip install '.[hub]'") from None
-        name = self.dataset.rstrip("/").rsplit("/", 1)[-1]
-        if not re.fullmatch("[0-9a-f]{40}", self.revision):
-            logger.warning("revision %s may move unnoticed: name a commit of %s", self.revision, self.dataset)
         try:
-            rows = load_dataset(self.dataset, split=self.split, revision=self.revision)
-        except (OSError, ValueError) as error:
+            yield from load_dataset(self.dataset, split=self.split, revision=self.revision, streaming=True)
+        except Exception as error:  # of whatever its loaders and the network raise
             raise SourceError(f"{self.dataset} cannot be read from the hub: {error}") from error
-        with Progress(max(1, len(rows)), "rows read") as progress:
-            for number, row in enumerate(rows, start=1):
-                progress.advance()
-                yield as_record(
-                    row, origin=f"{self.dataset}:{number}", name=f"{name}-{number}", group=f"{self.split}:{number}"
-                )
-
-    def digest(self) -> str:
-        return f"revision:{self.revision}"
 
 
 SECTION = HubSource

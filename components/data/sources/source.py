@@ -65,6 +65,6 @@ def advance_to(progress: "Progress", position: int) -> None:
 
 def readable_names() -> str:
     """How the names of files end that can be read, for messages."""
-    from components.data.files import SUFFIXES, TEXT_SUFFIXES
+    from components.data.containers import PACKED, SUFFIXES
 
-    return ", ".join((*SUFFIXES, *(f"{suffix}.gz" for suffix in TEXT_SUFFIXES)))
+    return f"{', '.join(SUFFIXES)}, and with {' or '.join(PACKED)} after it"

@@ -26,11 +26,11 @@ class UrlSource(Source):
 
     def read(self, downloads: Path) -> "Rows":
         """Fetched once; the file is kept under its checksum."""
-        from components.data.files import format_of
+        from components.data.containers import endings
         from components.progress import Progress
 
         name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(self.url).path)).name
-        if not format_of(PurePosixPath(name)):
+        if not endings(PurePosixPath(name)):
             raise SourceError(f"{self.url}: its name ends in none of {readable_names()}")
         target = downloads / f"{self.sha256}{''.join(PurePosixPath(name).suffixes[-2:])}"
         if not target.exists():

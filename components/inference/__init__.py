@@ -1,0 +1,1 @@
+"""Several requests at a time to one model, and several models at a time: continuous batching. No web, no Prefect."""

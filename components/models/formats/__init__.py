@@ -1,0 +1,1 @@
+"""Models as other programs store them: files in, our transformer out, and back."""

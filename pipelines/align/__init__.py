@@ -1,0 +1,1 @@
+"""Aligning a model that exists."""

@@ -1,0 +1,1 @@
+"""Rounds by the simulated labeler, beside one round of as many rankings."""
