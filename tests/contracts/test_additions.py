@@ -126,7 +126,7 @@ def test_a_family_is_one_file_and_a_value_and_concerns_what_pretrains_it(copy):
     add(copy, "components/models/families/turning.py")
     assert changed(copy) == {}
     assert changed(copy, model__kind="turning") == {
-        "pretrain": {"components/models/families/gpt2.py", "components/models/families/turning.py"}
+        "pretrain": {"components/models/families/nanochat.py", "components/models/families/turning.py"}
     }
     assert python(copy, "-c", BUILD) == "1 3 8 False\n"
 
@@ -183,7 +183,7 @@ def test_an_edit_makes_stale_what_reads_it_and_nothing_else():
         "components/losses/preference.py": {"reward", "dpo"},
         "components/models/transformer.py": {*graph} - {"prepare"},
         "components/sections/generation.py": {"compare", "reward", "ppo", "dpo", "feedme", "evaluate"},
-        "components/models/families/gpt2.py": {"pretrain"},
+        "components/models/families/nanochat.py": {"pretrain"},
         "components/sections/limits.py": {*graph},
     }
     for name, expected in readers.items():
