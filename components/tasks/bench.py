@@ -61,7 +61,7 @@ class Bench:
         # Kept for as long as the bench is: several evaluations look at the same replies and losses.
         self.replies = lru_cache(maxsize=None)(self._judged)
         self.text_loss = lru_cache(maxsize=None)(self._text_loss)
-        self.network = lru_cache(maxsize=None)(self._network)
+        self.network = lru_cache(maxsize=2)(self._network)  # no measure looks at more at once; all may not fit
 
     @cached_property
     def court(self) -> Court:

@@ -17,9 +17,11 @@ from components.data.tokenizer import train_tokenizer
 from components.models.families.fed import Fed
 from components.models.families.gpt2 import Gpt2
 from components.models.families.keys import FormatError
-from components.models.formats.checkpoint import add_markers, choose_format, load_checkpoint
+from components.models.formats.checkpoint import add_markers, choose_format, digest_of, load_checkpoint
 from components.models.formats.gguf_file import GgufFile
 from components.models.formats.gguf_tokenizer import gguf_tokenizer
+from components.models.formats.peft_export import export_adapter
+from components.models.formats.transformers_format import import_model
 from components.models.origins.hub import HubOrigin
 from components.models.origins.origin import OriginError
 from components.models.origins.package import PackageOrigin
@@ -195,18 +197,47 @@ def test_origins_name_what_is_missing_and_the_way_out(tmp_path, monkeypatch):
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_a_hub_repository_is_read_from_the_hubs_own_cache(folder, tmp_path, monkeypatch):
-    """In the layout that the hub's library keeps, without a network."""
+@pytest.fixture
+def cached(folder, tmp_path, monkeypatch):
+    """A repository `someone/llama` in the layout that the hub's library keeps, without a network."""
     from huggingface_hub import constants  # noqa: PLC0415
 
     place = tmp_path / "hub/models--someone--llama/snapshots" / COMMIT
     shutil.copytree(folder, place)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return place
+
+
+def test_a_hub_repository_is_read_from_the_hubs_own_cache(cached, tmp_path):
     origin = HubOrigin(kind="hub", repository="someone/llama", revision=COMMIT)
     assert load_checkpoint(origin.bring(tmp_path))[0].config.num_kv_heads == 1
     with pytest.raises(OriginError, match="someone/other cannot be had"):
         HubOrigin(kind="hub", repository="someone/other", revision=COMMIT).bring(tmp_path)
+
+
+def test_adapters_of_the_hub_bring_the_repository_that_they_are_of(cached, tmp_path):
+    origin = import_model(cached)
+    trained = import_model(cached)
+    with torch.no_grad():
+        trained.blocks[0].attention.projection.weight[:, 1] += 0.5
+    place = tmp_path / "hub/models--someone--tuned/snapshots" / COMMIT
+    export_adapter(trained, origin, place, base_name="someone/llama")
+    said = json.loads((place / "adapter_config.json").read_text())
+    (place / "adapter_config.json").write_text(json.dumps(said | {"revision": COMMIT}))
+    tuned = HubOrigin(kind="hub", repository="someone/tuned", revision=COMMIT)
+    for _ in range(2):  # a second run finds the first one's folder
+        brought = tuned.bring(tmp_path / "state")
+    model, _ = load_checkpoint(brought)
+    for name, weight in trained.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], weight, atol=1e-6, rtol=0)
+    before = digest_of(brought)
+    config = cached / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert digest_of(tuned.bring(tmp_path / "state")) != before  # the base's is a part of it
+    (place / "adapter_config.json").write_text(json.dumps(said | {"base_model_name_or_path": "/home/me/base"}))
+    with pytest.raises(OriginError, match="no repository of the hub"):
+        tuned.bring(tmp_path / "state")
 
 
 def test_pretraining_goes_on_with_a_model_that_is_fed(folder, tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +12,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from components import convert
-from components.checkpoints import load_gpt, load_tokenizer
+from components.checkpoints import load_gpt, load_tokenizer, save_model
 from components.models.families.keys import FormatError
 from components.models.formats.checkpoint import digest_of
+from components.models.formats.peft_export import export_adapter
 from components.models.formats.peft_folder import PeftFolder, base_of
 from components.models.formats.transformers_format import import_model
+from components.models.transformer import GPT
 from tests.components.chatting import make_models
 from tests.components.families import CONFIGS, randomize
 
@@ -164,3 +168,67 @@ def test_files_that_are_missing_or_in_the_way_are_named(tmp_path):
     (folder / "adapter_model.safetensors").write_bytes(b"x")
     with pytest.raises(FormatError, match=r"adapter_model\.safetensors cannot be read"):
         import_model(folder)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "neox"])
+def test_what_training_added_leaves_as_adapters_that_peft_computes_alike(tmp_path, name):
+    """Matrices of rank 1 to 3 added to some of the base; peft over the folder has the trained model's logits."""
+    peft = pytest.importorskip("peft", reason="peft, which judges adapters, is not installed: pip install '.[dev]'")
+    trained, origin = import_model(base(tmp_path / "base", name)), import_model(tmp_path / "base")
+    draws = torch.Generator().manual_seed(2)
+    changed = [(key, w) for key, w in trained.named_parameters() if key.startswith("blocks.") and w.ndim == 2][::2]
+    with torch.no_grad():
+        for i, (_, weight) in enumerate(changed):
+            rank = 1 + i % 3
+            halves = [torch.randn(shape, generator=draws) for shape in ((len(weight), rank), (rank, weight.shape[1]))]
+            weight += 0.1 * halves[0] @ halves[1]
+    export_adapter(trained, origin, tmp_path / "adapter", base_name=str(tmp_path / "base"))
+    said = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert said["r"] == 3
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    judge = peft.PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
+    ids = torch.randint(0, 83, (2, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for model in (trained, import_model(tmp_path / "adapter")):  # and what comes in again is what left
+            torch.testing.assert_close(judge(ids).logits, model.logits(model(ids)), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(judge(ids).logits, origin.logits(origin(ids)), atol=0.1)
+
+
+def test_what_no_adapters_can_say_is_refused(tmp_path):
+    origin = import_model(base(tmp_path / "base", "llama"))
+    write = partial(export_adapter, base=origin, folder=tmp_path / "adapter", base_name="base")
+    with pytest.raises(FormatError, match="nothing differs"):
+        write(origin)
+    trained = import_model(tmp_path / "base")
+    with torch.no_grad():
+        for weight in trained.parameters():
+            weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(FormatError) as error:
+        write(trained)
+    assert "model.embed_tokens.weight differs, which is no matrix with an adapter" in str(error.value)
+    assert "more): export the model whole" in str(error.value)
+    other = GPT(replace(origin.config, vocab_size=origin.config.vocab_size + 1))
+    with pytest.raises(FormatError, match="another network: vocab_size is 83 there, 84 in the model"):
+        write(other)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_the_command_writes_adapters_over_an_exported_base(monkeypatch, tmp_path):
+    chat = make_models(tmp_path) / "chat"
+    convert.export_folder(chat, tmp_path / "base")
+    model = load_gpt(chat)
+    with torch.no_grad():
+        model.blocks[0].attention.projection.weight[:, 3] += 0.25
+    save_model(tmp_path / "tuned", model, chat / "tokenizer.json")
+    load_tokenizer(chat).format.save(tmp_path / "tuned")
+    words = ["convert", "export", str(tmp_path / "tuned"), str(tmp_path / "adapter"), "--adapter-of"]
+    monkeypatch.setattr(sys, "argv", [*words, str(chat)])
+    with pytest.raises(SystemExit, match="export it first"):
+        convert.main()
+    monkeypatch.setattr(sys, "argv", [*words, str(tmp_path / "base")])
+    convert.main()
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == convert.ADAPTER_FILES
+    convert.import_folder(tmp_path / "adapter", tmp_path / "back")
+    back = load_gpt(tmp_path / "back").state_dict()
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(back[name], weight, atol=1e-6, rtol=0)

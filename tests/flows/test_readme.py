@@ -16,12 +16,15 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 
 from components import process
+from components.checkpoints import load_gpt, save_model
 from components.pipelines import open_pipeline
 from flows import command as command_line
 from flows.server import free_port
 from flows.workspace import open_workspace
+from tests.components.chatting import make_models
 from tests.components.test_peft import adapters
 from tests.contracts.imports import ROOT
 
@@ -146,10 +149,25 @@ def repository(finished, tmp_path_factory):
     store = repository.client()
     version = store.get_model_version_by_alias("gpt-ppo", "candidate").version
     store.set_registered_model_alias("gpt-ppo", "champion", version)  # no gate opens for models as small as these
+    make_aligned(repository.root / "artifacts/align")
     make_gpt2(repository.root / "gpt2")
     of_gpt2 = {"base_model_name_or_path": "gpt2"}
     adapters(repository.root / "adapter", {"transformer.h.0.attn.c_proj": (8, 8)}, said=of_gpt2)
     return repository
+
+
+def make_aligned(folder: Path) -> None:
+    """Models as the pipeline `align` leaves them: PPO's is the adopted one and a matrix of rank 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chat = make_models(folder) / "chat"
+    for name in ("adopt", "ppo"):
+        model = load_gpt(chat)
+        with torch.no_grad():
+            model.blocks[0].attention.projection.weight[:, 3] += float(name == "ppo")
+        save_model(folder / name / "model", model, chat / "tokenizer.json")
+    (folder / "reward").rename(folder / "scores")
+    (folder / "reward").mkdir()
+    (folder / "scores").rename(folder / "reward/model")
 
 
 def make_gpt2(folder: Path) -> None:
