@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import absolute, cases, machine, overhead, report, workload
+from benchmarks import absolute, cases, machine, overhead, report, serving, workload
 from benchmarks.harness import compete
 from benchmarks.report import Row
 from components import mlflow_store
@@ -88,6 +88,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "generation": lambda _: _compare(cases.generation()),
     "preparation": _preparation,
     "overhead": lambda _: overhead.rows(),
+    "serving": lambda _: serving.rows(WORK),
 }
 
 if __name__ == "__main__":

@@ -25,6 +25,11 @@ class Catalogue:
         self._known: Sequence[Registered] = ()
         self._asked_at = float("-inf")
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the next question is answered without asking the store."""
+        return time.monotonic() - self._asked_at <= self._fresh
+
     def versions(self) -> Sequence[Registered]:
         """All of them, by name, the newest of a name first.
 
@@ -32,7 +37,7 @@ class Catalogue:
             MlflowException: the store is down or refuses.
         """
         with self._lock:
-            if time.monotonic() - self._asked_at > self._fresh:
+            if not self.fresh:
                 self._known = self._search()
                 self._asked_at = time.monotonic()
             return self._known

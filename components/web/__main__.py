@@ -99,7 +99,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         ),
         host=arguments.host, port=arguments.port,
         http=PromptH11, ws="none", lifespan="on", log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS, date_header=True,
+        proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, date_header=True,
     )  # fmt: skip
     shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     print(f"http://{shown}:{arguments.port}/v1  (Ctrl-C stops it)", flush=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -78,7 +78,7 @@ class Answer:
             if self._begun is not None:
                 self._metrics.first_token[self.loaded.version].observe(time.monotonic() - self._begun)
                 self._begun = None
-            yield [piece for drawn in batch if (piece := self._piece(drawn)) is not None]
+            yield _merged(piece for drawn in batch if (piece := self._piece(drawn)) is not None)
 
     def _piece(self, drawn: Drawn) -> Piece | None:
         choice = drawn.ticket.choice
@@ -104,14 +104,8 @@ class Answer:
         Raises:
             ApiError: 500, the engine has ended.
         """
-        parts: list[list[Piece]] = [[] for _ in self._writers]
-        async for batch in self.pieces():
-            for piece in batch:
-                parts[piece.choice].append(piece)
-        return [
-            Piece(choice, "".join(p.text for p in each), tuple(t for p in each for t in p.tokens), each[-1].finish)
-            for choice, each in enumerate(parts)
-        ]
+        found = _merged([piece async for batch in self.pieces() for piece in batch])
+        return sorted(found, key=lambda piece: piece.choice)
 
     def close(self) -> None:
         """Have the engine forget what is not finished; count; give the model back."""
@@ -122,6 +116,17 @@ class Answer:
         self._metrics.tokens[self.loaded.version, "prompt"] += len(self.prompt.ids)
         self._metrics.tokens[self.loaded.version, "completion"] += self.drawn
         self._release()
+
+
+def _merged(pieces: Iterable[Piece]) -> list[Piece]:
+    """One piece of each choice that said something."""
+    by_choice: dict[int, list[Piece]] = {}
+    for piece in pieces:
+        by_choice.setdefault(piece.choice, []).append(piece)
+    return [
+        Piece(choice, "".join(p.text for p in each), tuple(t for p in each for t in p.tokens), each[-1].finish)
+        for choice, each in by_choice.items()
+    ]
 
 
 class Service:
@@ -153,7 +158,7 @@ class Service:
 
     async def _of_store(self, ask: Callable[[], Result]) -> Result:
         try:
-            return await asyncio.to_thread(ask)
+            return ask() if self.catalogue.fresh else await asyncio.to_thread(ask)
         except UnknownModel as error:
             raise ApiError(404, str(error), param="model", code="model_not_found") from None
         except Exception as error:  # MLflow raises its own, sqlite's, requests' and OS errors

@@ -168,3 +168,31 @@ def test_an_exception_ends_every_request_with_an_error(model):
 def test_what_cannot_fit_is_refused_when_it_is_asked(engine, changes):
     with pytest.raises(ValueError, match="together at most 64"):
         engine.submit(request(1, **changes), print)
+
+
+@pytest.mark.parametrize(("choices", "sizes"), [(1, [1] * 16), (3, [3, 45])])
+def test_a_row_alone_hears_each_token_and_rows_together_the_first_and_then_several(model, monkeypatch, choices, sizes):
+    """With a hold that no test outlives: what comes nevertheless is each first token, and all with the last."""
+    monkeypatch.setattr("components.inference.engine.HOLD_SECONDS", 1e6)
+    batches = []
+
+    def post(deliver):
+        batches.append([])
+        deliver()
+
+    engine, ended = Engine(model, slots=4, post=post), threading.Barrier(2)
+    asked, left = request(3, end_ids=frozenset(), choices=choices), [choices]
+
+    def receive(drawn):
+        batches[-1].append(drawn)
+        left[0] -= drawn.finish is not None
+        if not left[0]:
+            ended.wait(10)
+
+    engine.submit(asked, receive)
+    ended.wait(30)
+    engine.close()
+    assert [len(batch) for batch in batches if batch] == sizes
+    for choice in range(choices):
+        told = [drawn.token for batch in batches for drawn in batch if drawn.ticket.choice == choice]
+        assert told == decoded(model, asked, choice)
