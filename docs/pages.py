@@ -1,6 +1,6 @@
 """Pictures of our own pages with replies, a task and votes in them, wide and on a phone, light and dark.
 
-    pip install '.[docs]' && python -m docs.pages [--out docs/screenshots]
+    pip install '.[docs]' && python -m docs.pages [--out docs/screenshots] [--language ko]
 
 Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver`) and registered models (`make run`).
 What it says is kept in a journal of its own, which is removed.
@@ -78,7 +78,9 @@ def main() -> None:
     """Picture every page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
-    out = parser.parse_args().out
+    parser.add_argument("--language", choices=("en", "ko"), default="en")
+    arguments = parser.parse_args()
+    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -91,6 +93,8 @@ def main() -> None:
             if not wait_until_up(address, server):
                 sys.exit("the server did not start")
             with browser() as window:
+                spoken = {"userAgent": "", "acceptLanguage": arguments.language}
+                window.execute_cdp_cmd("Emulation.setUserAgentOverride", spoken)
                 for page in ("chat", "compare", "label", "lineage"):
                     take(window, address, page, out)
         finally:
