@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(str(error))
     node = _parser(pipeline, first).parse_args(rest).node
     process.stop_collecting()  # until the stage begins (components.runtime)
+    process.load_few_metrics()
     importlib.import_module("components.runtime").run_stage(node, pipeline)
 
 

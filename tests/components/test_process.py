@@ -30,3 +30,22 @@ def test_what_is_free_is_handed_back_where_there_is_more_than_a_bound(spare, is_
     before, after = (int(word) / 2**20 for word in said.split())
     assert before > 190
     assert after < 40 if is_given else after > 190
+
+
+FEW = """
+import sys
+from components import process
+process.load_few_metrics()
+import lightning, torch, torchmetrics
+loaded = {"scipy", "transformers", "torchmetrics.functional"} & set(sys.modules)
+assert not loaded, loaded
+assert lightning.pytorch.core.module.Metric is torchmetrics.metric.Metric
+assert issubclass(torchmetrics.MetricCollection, torch.nn.Module)
+from torchmetrics import Accuracy
+score = Accuracy("binary")(torch.tensor([1, 0, 1, 1]), torch.tensor([1, 0, 0, 1]))
+assert float(score) == 0.75 and isinstance(Accuracy("binary"), lightning.pytorch.core.module.Metric)
+"""
+
+
+def test_lightning_loads_two_classes_of_torchmetrics_and_whoever_asks_for_more_has_all():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FEW], cwd=ROOT, check=True)
