@@ -20,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from components.inference.draws import Likelihood, draw_each, likelihoods
-from components.inference.slots import SlotCache
 from components.losses.sampling import Sampling
-from components.models.generation import uniforms
+from components.models.cache import KeyValueCache
+from components.models.generation import padded, uniforms
 from components.models.inference import for_sampling
 from components.models.precision import autocast
 from components.models.transformer import GPT
@@ -127,7 +127,7 @@ class Engine:
         with autocast(precision, self.device):
             self._model = for_sampling(model)
         self.capacity = min(model.config.context_length, CONTEXT_LIMIT)
-        self._cache = SlotCache(
+        self._cache = KeyValueCache(
             slots=slots, capacity=self.capacity, num_layers=model.config.num_layers, device=self.device
         )
         self._changed = threading.Condition()
@@ -232,15 +232,11 @@ class Engine:
     def _read(self, joining: list[Ticket]) -> Float[Tensor, "B D"]:
         """The last hidden state of each prompt; a prompt of several choices is read once."""
         prompts = list(dict.fromkeys(ticket.request.prompt for ticket in joining))
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        input_ids = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            input_ids[row, : len(prompt)] = torch.tensor(prompt)
         place = {prompt: row for row, prompt in enumerate(prompts)}
-        lengths = lengths.to(self.device)
-        source = torch.tensor([place[ticket.request.prompt] for ticket in joining], device=self.device)
+        lengths, source = [len(prompt) for prompt in prompts], [place[ticket.request.prompt] for ticket in joining]
         self._cache.admit(lengths, source)
-        return self._model(input_ids.to(self.device), self._cache)[source, lengths[source] - 1]
+        hidden = self._model(padded(prompts).to(self.device), self._cache)
+        return hidden[source, [lengths[row] - 1 for row in source]]
 
     def _hand_out(self, logits: Float[Tensor, "B V"]) -> None:
         live = self._live

@@ -1,4 +1,4 @@
-"""What attention remembers: a preallocated cache for sampling, and prompts that several replies continue."""
+"""What attention remembers: a cache for sampling, of a fixed number of rows, and prompts that replies continue."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+GROWTH = 256  # tokens: a row's room grows to a multiple of it, so that short requests pay for no long context
 
 
 @runtime_checkable  # the tests look at what passes for one, as for a Memory
@@ -34,10 +36,10 @@ class Memory(Protocol):
 
 
 class KeyValueCache:
-    """Keys and values of prompts of given lengths and of the tokens sampled after them, one a step for all rows.
+    """Keys and values of rows that come and go: the live rows are [0, used), and new ones join behind them.
 
-    A prompt stands at the beginning of its row, and the first sampled tokens behind the longest prompt, so that every
-    step writes one slot for all rows; the slots between a short prompt and them are never visible.
+    A forward pass is either over the prompts of rows that join (`admit` says which), or over the next token of every
+    live row. Each row's tokens stand from position 0 without gaps, so what it computes is what a row alone computes.
     """
 
     class Layer:
@@ -51,56 +53,115 @@ class KeyValueCache:
         def extend(
             self, keys: Float[Tensor, "B H T E"], values: Float[Tensor, "B H T E"]
         ) -> tuple[Float[Tensor, "B H S E"], Float[Tensor, "B H S E"], Bool[Tensor, "B 1 1 S"] | None]:
-            """Write them behind what is there; return all of it and who may see what."""
+            """Keep them; what the new tokens attend to, and who may see what. A prompt attends to itself alone."""
             owner = self.owner
-            if self.keys is None or self.values is None:
-                shape = (*keys.shape[:2], owner.capacity, keys.shape[3])
-                self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
-            begin = owner.used - keys.shape[2]
-            self.keys.narrow(2, begin, keys.shape[2]).copy_(keys)
-            self.values.narrow(2, begin, keys.shape[2]).copy_(values)
-            return self.keys.narrow(2, 0, owner.used), self.values.narrow(2, 0, owner.used), owner.visible()
+            self.keys, self.values = self._with_room(self.keys, keys), self._with_room(self.values, values)
+            kept, longest = ((self.keys, keys), (self.values, values)), owner.longest
+            if owner.joined:
+                first = owner.used - owner.joined
+                for old, new in kept:
+                    joined = new if owner.source is None else new[owner.source]
+                    old[first : owner.used, :, : new.shape[2]] = joined
+                return keys, values, None
+            if owner.visible is None:  # all rows are as long
+                for old, new in kept:
+                    old[: owner.used, :, longest - 1] = new[:, :, 0]
+            else:
+                for old, new in kept:
+                    old.transpose(1, 2)[owner.rows, owner.places] = new[:, :, 0]
+            return self.keys[: owner.used, :, :longest], self.values[: owner.used, :, :longest], owner.visible
 
-    def __init__(self, lengths: Int[Tensor, "B"], *, new_tokens: int, num_layers: int) -> None:
+        def _with_room(self, kept: Tensor | None, new: Tensor) -> Tensor:
+            """What is kept, in a tensor that has room for the longest row."""
+            owner, room = self.owner, 0 if kept is None else kept.shape[2]
+            if kept is not None and room >= owner.longest:
+                return kept
+            wider = min(owner.capacity, -(-max(owner.longest, 2 * room) // GROWTH) * GROWTH)
+            # Zeros: a place that no query may see still takes part in a product, where what lies there could be NaN.
+            grown = new.new_zeros(owner.slots, new.shape[1], wider, new.shape[3])
+            if kept is not None:
+                grown[:, :, :room] = kept
+            return grown
+
+        def move(self, source: int, target: int, length: int) -> None:
+            """Write the first places of a row over those of another."""
+            assert self.keys is not None and self.values is not None
+            for kept in (self.keys, self.values):
+                kept[target, :, :length] = kept[source, :, :length]
+
+        def gather(self, rows: Int[Tensor, "N"], length: int) -> None:
+            """Write some rows' first places over those of the first rows."""
+            assert self.keys is not None and self.values is not None
+            for kept in (self.keys, self.values):
+                kept[: len(rows), :, :length] = kept[rows, :, :length]
+
+    def __init__(self, *, slots: int, capacity: int, num_layers: int, device: torch.device) -> None:
+        """`slots` rows of at most `capacity` tokens each."""
         self.layers = [self.Layer(self) for _ in range(num_layers)]
-        self.lengths = lengths
-        self.longest = int(lengths.max())
-        self.capacity = self.longest + new_tokens
-        self.used = 0
-        self._seen = self._slots_seen()
+        self.slots, self.capacity, self.longest = slots, capacity, 0
+        self.device = device
+        self.lengths: list[int] = []  # of the live rows: known here without asking the device
+        self.visible: Tensor | None = None
+        self.joined = 0  # rows whose prompts are being read
+        self.source: Tensor | None = None  # the prompt of each of them; None where each has its own, in their order
+        self.rows = self.places = torch.zeros(0, dtype=torch.long, device=device)  # where a step writes
+        self._due: list[int] = []
 
-    def _slots_seen(self) -> Tensor | None:
-        """Slots that a sampled token may see once they are written, [B, 1, 1, S]; None for all."""
-        if bool((self.lengths == self.longest).all()):
-            return None
-        slots = torch.arange(self.capacity, device=self.lengths.device)
-        return ((slots < self.lengths[:, None]) | (slots >= self.longest))[:, None, None]
+    @property
+    def used(self) -> int:
+        """Live rows, those included whose prompts are being read."""
+        return len(self.lengths)
 
-    def start(self, num_tokens: int) -> Int[Tensor, "*B {num_tokens}"]:
-        """Begin a forward pass over the prompts, or over the next token of every row; their positions.
+    def admit(self, lengths: Sequence[int], source: Sequence[int]) -> None:
+        """Have the next forward pass be over N prompts of these lengths; new row b begins with prompt `source[b]`.
 
         Raises:
-            ValueError: the pass is neither, or the cache is full.
+            ValueError: there are not so many free rows.
         """
-        device, before = self.lengths.device, self.used
-        if num_tokens != (1 if before else self.longest) or before + num_tokens > self.capacity:
-            raise ValueError(f"{num_tokens} tokens after {before} in a cache of {self.capacity}")
-        self.used = before + num_tokens
-        if not before:
-            return torch.arange(num_tokens, device=device)
-        return self.lengths[:, None] + (before - self.longest)
+        if self.used + len(source) > self.slots:
+            raise ValueError(f"{len(source)} rows beside {self.used} exceed {self.slots} slots")
+        self._due = [lengths[each] for each in source]
+        own = list(source) == list(range(len(lengths)))
+        self.source = None if own else torch.tensor(source, device=self.device)
 
-    def visible(self) -> Bool[Tensor, "B 1 1 S"] | None:
-        """Which slots the tokens of this pass may see; None is causal for prompts, and all for one token."""
-        return None if self._seen is None or self.used == self.longest else self._seen[..., : self.used]
+    def start(self, num_tokens: int) -> Int[Tensor, "*B {num_tokens}"]:
+        """Begin a forward pass; the positions of its tokens.
+
+        Raises:
+            ValueError: it is not over one token of each live row, nor over what was admitted; or a row is full.
+        """
+        joining, self._due = self._due, []
+        due = max(joining, default=1)
+        before = 0 if joining else max(self.lengths, default=self.capacity)
+        if num_tokens != due or before + num_tokens > self.capacity:
+            raise ValueError(f"{num_tokens} tokens where {due} are due, after {before} of {self.capacity}")
+        self.longest = before + num_tokens
+        self.joined = len(joining)
+        if joining:
+            self.lengths += joining
+            return torch.arange(num_tokens, device=self.device)
+        self.places = torch.tensor(self.lengths, device=self.device)
+        self.rows = torch.arange(self.used, device=self.device)
+        self.lengths = [length + 1 for length in self.lengths]
+        self.visible = None
+        if min(self.lengths) < self.longest:
+            self.visible = (torch.arange(self.longest, device=self.device) <= self.places[:, None])[:, None, None]
+        return self.places[:, None]
+
+    def drop(self, row: int) -> None:
+        """End a row: the last one takes its place."""
+        last = self.lengths.pop()
+        if row < self.used:
+            for layer in self.layers:
+                layer.move(self.used, row, last)
+            self.lengths[row] = last
 
     def keep(self, rows: Int[Tensor, "N"] | Bool[Tensor, "B"]) -> None:
-        """Go on with some rows alone, given as numbers, which may repeat, or as a mask."""
-        self.lengths = self.lengths[rows]
-        self._seen = self._slots_seen()
+        """Go on with some rows alone, in this order, given as numbers or as a mask."""
+        chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        self.lengths = [self.lengths[row] for row in chosen.tolist()]
         for layer in self.layers:
-            if layer.keys is not None and layer.values is not None:
-                layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+            layer.gather(chosen, max(self.lengths))
 
 
 class Prompts:

@@ -1,6 +1,6 @@
 """Sampling replies with a key-value cache, many ragged prompts at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,14 @@ def _invert(mass: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     return place[:, 0], left[:, 0].clamp(min=0)
 
 
+def padded(prompts: Sequence[Sequence[int]]) -> Int[Tensor, "N P"]:
+    """Prompts as rows, with zeros behind them."""
+    ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+    return ids
+
+
 class Decoder:
     """Replies in the making: one new token a step for every row.
 
@@ -84,22 +92,20 @@ class Decoder:
         device, config = model.token_embedding.weight.device, model.config
         self.uniform = uniform.to(device)
         distinct = list(dict.fromkeys(map(tuple, prompts)))  # each is read once, however many replies it gets
-        lengths = torch.tensor([len(prompt) for prompt in distinct], device=device)
-        longest, new_tokens = int(lengths.max()), uniform.shape[1]
+        lengths, new_tokens = [len(prompt) for prompt in distinct], uniform.shape[1]
+        longest = max(lengths)
         if longest + new_tokens > config.context_length:
             raise ValueError(
                 f"a prompt of {longest} tokens and {new_tokens} new ones exceed the context of {config.context_length}"
             )
-        input_ids = torch.zeros(len(distinct), longest, dtype=torch.long)
-        for row, prompt in enumerate(distinct):
-            input_ids[row, : len(prompt)] = torch.tensor(prompt)
-        self.cache = KeyValueCache(lengths, new_tokens=new_tokens, num_layers=config.num_layers)
-        hidden = model(input_ids.to(device), self.cache)
         place = {prompt: row for row, prompt in enumerate(distinct)}
-        rows = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=device)
-        self.last_hidden = hidden[rows, lengths[rows] - 1]
-        if len(distinct) < len(prompts):
-            self.cache.keep(rows)
+        source = [place[tuple(prompt)] for prompt in prompts]
+        self.cache = KeyValueCache(
+            slots=len(prompts), capacity=longest + new_tokens, num_layers=config.num_layers, device=device
+        )
+        self.cache.admit(lengths, source)
+        hidden = model(padded(distinct).to(device), self.cache)
+        self.last_hidden = hidden[source, [lengths[row] - 1 for row in source]]
         self.steps = 0
         self.drawn: Tensor | None = None  # by the step before; the model has not seen it yet
 
@@ -117,6 +123,7 @@ class Decoder:
         self.steps += 1
         return self.drawn
 
+    @torch.inference_mode()
     def keep(self, rows: Int[Tensor, "N"] | Bool[Tensor, "B"]) -> None:
         """Go on with some rows alone."""
         assert self.drawn is not None

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from components.inference.draws import draw_each, likelihoods
-from components.inference.slots import SlotCache
 from components.losses.sampling import Sampling
-from components.models.cache import LayerMemory, Memory
-from components.models.generation import Decoder, uniforms
+from components.models.cache import KeyValueCache, LayerMemory, Memory
+from components.models.generation import Decoder, padded, uniforms
 from tests.components.families import CONFIGS
 from tests.components.test_inference import network
 
@@ -25,7 +24,8 @@ class Rows:
 
     def __init__(self, model, slots=3):
         self.model = model
-        self.cache = SlotCache(slots=slots, capacity=40, num_layers=model.config.num_layers, device=torch.device("cpu"))
+        layers, device = model.config.num_layers, torch.device("cpu")
+        self.cache = KeyValueCache(slots=slots, capacity=40, num_layers=layers, device=device)
         self.said = {}
         self.rows = []
 
@@ -35,13 +35,10 @@ class Rows:
         if self.rows:
             hidden.append(self.model(torch.tensor([[self.said[row][-1]] for row in self.rows]), self.cache)[:, 0])
         if joining:
-            lengths = torch.tensor([len(PROMPTS[row]) for row in joining])
-            ids = torch.zeros(len(joining), int(lengths.max()), dtype=torch.long)
-            for place, row in enumerate(joining):
-                ids[place, : len(PROMPTS[row])] = torch.tensor(PROMPTS[row])
-            source = torch.arange(len(joining))
+            prompts = [PROMPTS[row] for row in joining]
+            lengths, source = [len(prompt) for prompt in prompts], list(range(len(prompts)))
             self.cache.admit(lengths, source)
-            hidden.append(self.model(ids, self.cache)[source, lengths - 1])
+            hidden.append(self.model(padded(prompts), self.cache)[source, [length - 1 for length in lengths]])
         self.rows += joining
         drawn = [uniform[row, len(self.said.get(row, []))] for row in self.rows]
         ids = draw_each(self.model.logits(torch.cat(hidden)), [sampling] * len(drawn), torch.stack(drawn))
@@ -89,13 +86,13 @@ def test_a_row_may_fill_its_context_to_the_end(name):
 
 
 def test_it_is_a_memory_and_refuses_what_is_not_due():
-    cache = SlotCache(slots=2, capacity=8, num_layers=1, device=torch.device("cpu"))
+    cache = KeyValueCache(slots=2, capacity=8, num_layers=1, device=torch.device("cpu"))
     assert isinstance(cache, Memory) and isinstance(cache.layers[0], LayerMemory)
     with pytest.raises(ValueError, match="1 tokens where 1 are due"):
         cache.start(1)  # nobody is there
     with pytest.raises(ValueError, match="exceed 2 slots"):
-        cache.admit(torch.tensor([2]), torch.tensor([0, 0, 0]))
-    cache.admit(torch.tensor([2]), torch.tensor([0, 0]))
+        cache.admit([2], [0, 0, 0])
+    cache.admit([2], [0, 0])
     with pytest.raises(ValueError, match="3 tokens where 2 are due"):
         cache.start(3)
 
