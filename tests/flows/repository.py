@@ -94,7 +94,7 @@ class Repository:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "true",
             "DVC_NO_ANALYTICS": "1",
-            "OMP_NUM_THREADS": "2",
+            "OMP_NUM_THREADS": "1",
         }
 
     def start(self, *command: str) -> "subprocess.Popen[str]":
