@@ -1,6 +1,6 @@
 """Our road beside its peers on this machine: every figure a ratio within one run, sides taking turns.
 
-python -m benchmarks                                     # everything that can run: about 40 minutes on two cores
+python -m benchmarks                                     # everything that can run: about 50 minutes on two cores
 python -m benchmarks --only pretraining generation       # some
 python -m benchmarks --nanogpt ../nanoGPT                # with a checkout of nanoGPT; else transformers stands in
 python -m benchmarks --shakespeare input.txt             # with tinyshakespeare: loss after five minutes
