@@ -46,7 +46,7 @@ def rows(folder: Path) -> list[Row]:
 
 
 def _default(folder: Path) -> Path:
-    """A model of the default's shape that has learnt nothing: its replies go to the end."""
+    """A GPT-2 of the default's shape that has learnt nothing: its replies hardly ever end before their limit."""
     target = folder / "default"
     if not target.exists():
         torch.manual_seed(0)
@@ -110,7 +110,7 @@ def _rows(name: str, many: Mapping[int, list[Figures]], few: list[Figures], alon
 
 
 def _ratio(name: str, unit: str, ours: list[float], peer: str, theirs: list[float], goal: float) -> Row:
-    """A row whose ratio is the median within a round; a goal below 1/2 is one for times, to stay under."""
+    """A row whose ratio is the median within a round; times (ms) are to stay under the goal, rates to reach it."""
     ratios = sorted(mine / other for mine, other in zip(ours, theirs, strict=True))
     middle, less = statistics.median(ratios), unit == "ms"
     met = middle <= goal if less else middle >= goal

@@ -4,7 +4,7 @@
 |---|---|---|
 | no search for garbage while modules are loaded | a stage's start | 1.6 of 7.6 |
 | the same | a flow's start | a fifth of its imports |
-| of torchmetrics what Lightning looks at, not all metrics with scipy and transformers | a stage's start | 2.0 of 6.6 |
+| two classes of torchmetrics, not all metrics with scipy and transformers | importing Lightning | 2.0 of 3.8 |
 | an end without taking torch and mlflow apart | a stage | 1.6 |
 | an end without taking prefect, mlflow and dvc apart | a flow | 1.4 |
 | freed memory is kept | a training step on two cores, uncompiled | a fifth |
