@@ -12,7 +12,7 @@ class SequenceBatch:
     """Rows of prompt, reply, padding.
 
     response_mask: True on reply tokens, aligned to the reply.
-    prompt_numbers: equal where rows have the same prompt; None where few have.
+    prompt_numbers: equal where rows have the same prompt; None where that is not known.
     """
 
     input_ids: Int[Tensor, "B T"]
@@ -73,15 +73,7 @@ def pack(prompts: list[list[int]], replies: list[list[int]], *, pad_id: int) -> 
         input_ids[row, : len(prompt) + len(reply)] = torch.tensor(prompt + reply)
     mask = torch.arange(int(reply_lengths.max())) < reply_lengths[:, None]
     distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    numbers = None
-    if 2 * len(distinct) <= len(prompts):  # else reading them apart from the replies gains nothing
-        numbers = torch.tensor([distinct[tuple(prompt)] for prompt in prompts])
-    return SequenceBatch(input_ids, lengths, mask, numbers)
-
-
-def length_groups(lengths: Int[Tensor, "B"], size: int) -> list[Int[Tensor, "_"]]:
-    """Row numbers in groups of like length, shortest first, `size` rows each, given every row's length."""
-    return list(torch.split(lengths.argsort(stable=True), size))
+    return SequenceBatch(input_ids, lengths, mask, torch.tensor([distinct[tuple(prompt)] for prompt in prompts]))
 
 
 def gather_positions(per_token: Shaped[Tensor, "B T *D"], positions: Int[Tensor, "B R"]) -> Shaped[Tensor, "B R *D"]:

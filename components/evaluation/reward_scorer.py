@@ -1,7 +1,7 @@
 """A reward model asked about replies that somebody wrote."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -42,8 +42,6 @@ class RewardScorer:
         for start in range(0, len(prompts), self.batch_size):
             part = slice(start, start + self.batch_size)
             batch = pack(prompts[part], replies[part], pad_id=self.tokenizer.pad).to(device)
-            # A long prompt that is read once would have its replies padded past the context by another prompt's.
-            batch = replace(batch, prompt_numbers=None)
             with autocast(self.precision, device):
                 found += sequence_scores(self.model, batch).tolist()
         scores = iter(found)

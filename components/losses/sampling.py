@@ -68,11 +68,11 @@ def scaled_logits(
 
 
 def token_logprobs(
-    logits: Float[Tensor, "B R V"],
-    targets: Int[Tensor, "B R"],
+    logits: Float[Tensor, "*places V"],
+    targets: Int[Tensor, "*places"],
     sampling: Sampling,
-    kept: Bool[Tensor, "B R V"] | None = None,
-) -> Float[Tensor, "B R"]:
+    kept: Bool[Tensor, "*places V"] | None = None,
+) -> Float[Tensor, "*places"]:
     """Log-probability that the sampler draws each target.
 
     Args:
@@ -82,7 +82,8 @@ def token_logprobs(
         kept: what the sampler could draw at each place; None for everything. A policy that is being
             updated, and the reference, are asked over the same tokens that the sampling policy could draw.
     """
-    losses = F.cross_entropy(scaled_logits(logits, sampling, kept).flatten(0, 1), targets.flatten(), reduction="none")
+    scaled = scaled_logits(logits, sampling, kept)
+    losses = F.cross_entropy(scaled.view(-1, scaled.shape[-1]), targets.flatten(), reduction="none")
     return -losses.view_as(targets)
 
 

@@ -34,8 +34,10 @@ class LoraLinear(nn.Linear):
     def forward(
         self, input: Float[Tensor, "*places {self.in_features}"]
     ) -> Float[Tensor, "*places {self.out_features}"]:
-        added = F.linear(F.linear(input, self.down), self.up)
-        return super().forward(input) + self.alpha / self.rank * added
+        rows = input.flatten(0, -2)
+        frozen = F.linear(rows, self.weight, self.bias)
+        found = torch.addmm(frozen, F.linear(rows, self.down), self.up.mT, alpha=self.alpha / self.rank)
+        return found.view(*input.shape[:-1], self.out_features)
 
     @torch.no_grad()
     def merged(self, dtype: torch.dtype | None = None) -> nn.Linear:

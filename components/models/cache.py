@@ -1,4 +1,4 @@
-"""What attention remembers: a cache for sampling, of a fixed number of rows, and prompts that replies continue."""
+"""What attention remembers of tokens before: a cache for sampling, of a fixed number of rows."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from components.models.attention import attend, split_heads
+
 GROWTH = 256  # tokens: a row's room grows to a multiple of it, so that short requests pay for no long context
 
 
@@ -14,18 +16,15 @@ GROWTH = 256  # tokens: a row's room grows to a multiple of it, so that short re
 class LayerMemory(Protocol):
     """One block's share of a memory."""
 
-    def extend(
-        self, keys: Float[Tensor, "B H T E"], values: Float[Tensor, "B H T E"]
-    ) -> tuple[Float[Tensor, "B H S E"], Float[Tensor, "B H S E"], Bool[Tensor, "#B #H #T #S"] | None]:
-        """Take the keys and values of new tokens; all that they attend to, and the mask.
-
-        The mask is True where a token may look; None is causal.
-        """
+    def attend(self, heads: Float[Tensor, "B T A E"], kv_heads: int) -> Float[Tensor, "B T H E"]:
+        """Attention of new tokens, given as `split_heads` takes them, to each other and to what the memory holds."""
 
 
 @runtime_checkable
 class Memory(Protocol):
-    """What a forward pass knows of tokens before its own."""
+    """What a forward pass knows of tokens before its own, and of which of them see each other."""
+
+    longest: int  # tokens of the longest sequence, new ones included
 
     @property
     def layers(self) -> Sequence[LayerMemory]:
@@ -49,6 +48,11 @@ class KeyValueCache:
             self.owner = owner
             self.keys: Tensor | None = None
             self.values: Tensor | None = None
+
+        def attend(self, heads: Float[Tensor, "B T A E"], kv_heads: int) -> Float[Tensor, "B T H E"]:
+            """Attention of new tokens, whose keys and values are kept."""
+            queries, keys, values = split_heads(heads, kv_heads)
+            return attend(queries, *self.extend(keys, values)).transpose(1, 2)
 
         def extend(
             self, keys: Float[Tensor, "B H T E"], values: Float[Tensor, "B H T E"]
@@ -162,61 +166,3 @@ class KeyValueCache:
         self.lengths = [self.lengths[row] for row in chosen.tolist()]
         for layer in self.layers:
             layer.gather(chosen, max(self.lengths))
-
-
-class Prompts:
-    """Keys and values of N prompts from one forward pass, as a part of the graph of gradients."""
-
-    class Layer:
-        """One block's share; what it is given is what it keeps."""
-
-        keys: Float[Tensor, "N H P E"]
-        values: Float[Tensor, "N H P E"]
-
-        def extend(
-            self, keys: Float[Tensor, "N H P E"], values: Float[Tensor, "N H P E"]
-        ) -> tuple[Float[Tensor, "N H P E"], Float[Tensor, "N H P E"], None]:
-            """Keep them; a prompt attends to itself alone."""
-            self.keys, self.values = keys, values
-            return keys, values, None
-
-    def __init__(self, *, num_layers: int, device: torch.device) -> None:
-        self.layers = [self.Layer() for _ in range(num_layers)]
-        self.device = device
-
-    def start(self, num_tokens: int) -> Int[Tensor, "{num_tokens}"]:
-        """Positions from 0."""
-        return torch.arange(num_tokens, device=self.device)
-
-
-class Continuation:
-    """The memory of a pass over replies: row b continues prompt `rows[b]`, whose length is `lengths[b]`."""
-
-    class Layer:
-        """One block's share: a reply attends to its prompt and to itself."""
-
-        def __init__(self, owner: "Continuation", prompts: Prompts.Layer) -> None:
-            self.owner, self.prompts = owner, prompts
-
-        def extend(
-            self, keys: Float[Tensor, "B H T E"], values: Float[Tensor, "B H T E"]
-        ) -> tuple[Float[Tensor, "B H S E"], Float[Tensor, "B H S E"], Bool[Tensor, "B 1 T S"]]:
-            """The prompts' before the replies'."""
-            rows, longest = self.owner.rows, self.owner.longest
-            before_keys, before_values = self.prompts.keys[rows, :, :longest], self.prompts.values[rows, :, :longest]
-            return torch.cat([before_keys, keys], 2), torch.cat([before_values, values], 2), self.owner.visible
-
-    def __init__(self, prompts: Prompts, rows: Int[Tensor, "B"], lengths: Int[Tensor, "B"]) -> None:
-        self.rows, self.lengths = rows, lengths
-        self.longest = int(lengths.max())
-        self.layers = [self.Layer(self, layer) for layer in prompts.layers]
-
-    def start(self, num_tokens: int) -> Int[Tensor, "B {num_tokens}"]:
-        """Positions from each prompt's end."""
-        device = self.lengths.device
-        before = torch.arange(self.longest, device=device) < self.lengths[:, None]
-        own = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=device).tril()
-        self.visible = torch.cat(
-            [before[:, None].expand(-1, num_tokens, -1), own.expand(len(before), -1, -1)], dim=-1
-        )[:, None]  # fmt: skip
-        return self.lengths[:, None] + torch.arange(num_tokens, device=device)

@@ -1,17 +1,16 @@
-"""What the blocks of a transformer are made of: norms, feed-forward layers, rotary positions."""
+"""What the blocks of a transformer are made of: norms and feed-forward layers."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from components.models.config import GPTConfig, LinearScaling, Llama3Scaling, Rotary
+from components.models.config import GPTConfig
 
 
 class SquaredReLU(nn.Module):
@@ -95,41 +94,3 @@ def mlp(config: GPTConfig) -> nn.Module:
         ACTIVATIONS[config.activation](),
         nn.Linear(config.mlp_size, config.width, bias=config.mlp_bias),
     )
-
-
-def frequencies(rotary: Rotary, device: torch.device | str = "cpu") -> Float[Tensor, "half"]:
-    """Radians that each pair turns by at a step of one position (arXiv:2104.09864, section 3.2.2)."""
-    turning = 1.0 / rotary.base ** (torch.arange(0, rotary.width, 2, device=device, dtype=torch.float32) / rotary.width)
-    match rotary.scaling:
-        case LinearScaling(factor=factor):
-            return turning / factor
-        case Llama3Scaling() as scaling:
-            return _llama3(turning, scaling)
-    return turning
-
-
-def _llama3(turning: Tensor, scaling: Llama3Scaling) -> Tensor:
-    """Pairs that turn less than `low` times in the original context are slowed, more than `high` times are not."""
-    turns = scaling.original_context_length * turning / (2 * math.pi)
-    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
-    kept = ((turns - low) / (high - low)).clamp(0, 1)
-    return (1 - kept) * turning / scaling.factor + kept * turning
-
-
-Angles = tuple[Float[Tensor, "#B 1 T half"], Float[Tensor, "#B 1 T half"]]
-
-
-def angles(positions: Int[Tensor, "*B T"], rotary: Rotary) -> Angles:
-    """Cosines and sines of what each pair has turned by at each position, in fp32."""
-    turned = positions[..., None].float() * frequencies(rotary, positions.device) * rotary.direction
-    turned = turned.view(-1, 1, *turned.shape[-2:])
-    return turned.cos(), turned.sin()
-
-
-def rotate(heads: Float[Tensor, "B N T E"], at: Angles) -> Float[Tensor, "B N T E"]:
-    """Heads whose pairs have turned; what is beyond the rotary width stays."""
-    cosines, sines = at
-    half = cosines.shape[-1]
-    first, second, rest = heads.tensor_split((half, 2 * half), dim=-1)
-    turned = (first * cosines - second * sines, second * cosines + first * sines)
-    return torch.cat([*(part.to(heads.dtype) for part in turned), rest], dim=-1)

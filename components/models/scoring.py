@@ -1,90 +1,114 @@
 """What models say of given replies: log-probabilities, values, scores.
 
-Rows of like length go through a model together: in a batch of 64 ragged rows more than half of the positions would be
-padding. A prompt that several rows have goes through once, and their replies continue it. Every function is the same
-whatever the grouping.
+Rows go through a model without padding, and the prompt that several of them have once (`components.models.packed`), as
+many together as make a pass worth its overhead. Every function is the same whatever the grouping.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from components.data.sequences import SequenceBatch, gather_positions, length_groups
+from components.data.sequences import SequenceBatch
 from components.losses.cross_entropy import target_losses
 from components.losses.sampling import Sampling, token_logprobs
-from components.models.cache import Continuation, Prompts
 from components.models.heads import ScalarGPT
+from components.models.packed import Packed, Segment, in_groups
 from components.models.transformer import GPT
 
-GROUP_ROWS = {"cpu": 16}  # elsewhere starting a kernel costs more than the padding
-GROUP_ROWS_ELSEWHERE = 128
 
+@dataclass(frozen=True)
+class ReplyStates:
+    """Hidden states of some rows of a batch, N with M reply tokens in all.
 
-def groups_of(batch: SequenceBatch) -> list[Int[Tensor, "_"]]:
-    """Row numbers of a batch in groups of like length, shortest first."""
-    return _grouped(batch.prompt_lengths + batch.response_mask.sum(dim=1))
-
-
-def _grouped(lengths: Tensor) -> list[Tensor]:
-    return length_groups(lengths, GROUP_ROWS.get(lengths.device.type, GROUP_ROWS_ELSEWHERE))
-
-
-def reply_states(body: GPT, batch: SequenceBatch) -> Float[Tensor, "B {batch.response_mask.shape[1]}+1 D"]:
-    """Hidden states at the prompt's last token and at each reply token; arbitrary where masked.
-
-    The first R predict the reply's tokens.
+    rows: their numbers. places: where each reply token stands among the batch's B x R. ids: the reply tokens.
+    predicting: the states that predict them. last: the state at each row's last token.
     """
-    steps = torch.arange(batch.response_mask.shape[1] + 1, device=batch.input_ids.device)
-    positions = (batch.prompt_lengths[:, None] - 1 + steps).clamp(max=batch.input_ids.shape[1] - 1)
-    return gather_positions(body(batch.input_ids), positions)
+
+    rows: Int[Tensor, "N"]
+    places: Int[Tensor, "M"]
+    ids: Int[Tensor, "M"]
+    predicting: Float[Tensor, "M D"]
+    last: Float[Tensor, "N D"]
 
 
-def grouped_states(
-    body: GPT, batch: SequenceBatch
-) -> Iterator[tuple[Int[Tensor, "N"], SequenceBatch, Float[Tensor, "N _ D"]]]:
-    """Row numbers, rows and `reply_states` of every group of a batch; repeated prompts go through the model once."""
-    if batch.prompt_numbers is None:
-        for rows in groups_of(batch):
-            group = batch.rows(rows)
-            yield rows, group, reply_states(body, group)
-        return
-    distinct, place = torch.unique(batch.prompt_numbers, return_inverse=True)
-    first = torch.zeros_like(distinct).scatter_reduce(
-        0, place, torch.arange(len(place), device=place.device), "amin", include_self=False
+def reply_states(body: GPT, batch: SequenceBatch) -> Iterator[ReplyStates]:
+    """Hidden states of a batch's replies, some rows at a time: those of like length and all of one prompt together."""
+    prompts, replies = batch.prompt_lengths.tolist(), batch.response_mask.sum(dim=1).tolist()
+    numbers = range(len(prompts)) if batch.prompt_numbers is None else batch.prompt_numbers.tolist()
+    sharing: dict[int, list[int]] = {}  # rows by their prompt
+    for row, number in enumerate(numbers):
+        sharing.setdefault(number, []).append(row)
+    families = sorted(sharing.values(), key=lambda rows: prompts[rows[0]] + max(replies[row] for row in rows))
+    sizes = [prompts[rows[0]] + sum(replies[row] for row in rows) for rows in families]
+    for group in in_groups(range(len(families)), sizes, batch.input_ids.device):
+        yield _states(body, batch, [families[number] for number in group], prompts, replies)
+
+
+def _states(
+    body: GPT, batch: SequenceBatch, families: list[list[int]], prompts: list[int], replies: list[int]
+) -> ReplyStates:
+    """One pass over the rows of some prompts."""
+    segments, standing = _arranged(families, prompts, replies)
+    device = batch.input_ids.device
+    packed = Packed(segments, num_layers=body.config.num_layers, device=device)
+    hidden = body(packed.of(batch.input_ids), packed)[0]
+    rows = torch.tensor([row for row, _, _ in standing])
+    own_prompts, lengths = torch.tensor(prompts)[rows], torch.tensor(replies)[rows]
+    read = torch.tensor(packed.begins)[[root for _, root, _ in standing]] + own_prompts  # where prompts are over
+    begin = torch.tensor([-1 if branch is None else packed.begins[branch] for _, _, branch in standing])
+    begin = torch.where(begin < 0, read, begin)  # where replies begin
+    steps = torch.arange(int(lengths.sum())) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    before = torch.where(
+        steps == 0, read.repeat_interleave(lengths), begin.repeat_interleave(lengths) + steps
+    ) - 1  # fmt: skip
+    numbers = rows.repeat_interleave(lengths)
+    return ReplyStates(
+        rows=rows.to(device),
+        places=(numbers * batch.response_mask.shape[1] + steps).to(device),
+        ids=batch.input_ids[numbers.to(device), (own_prompts.repeat_interleave(lengths) + steps).to(device)],
+        predicting=hidden[before.to(device)],
+        last=hidden[(begin + lengths - 1).to(device)],
     )
-    prompts = Prompts(num_layers=len(body.blocks), device=batch.input_ids.device)
-    hidden = body(batch.input_ids[first, : int(batch.prompt_lengths.max())], prompts)
-    last = hidden[place, batch.prompt_lengths - 1]
-    for rows in _grouped(batch.response_mask.sum(dim=1)):
-        group = batch.rows(rows)
-        memory = Continuation(prompts, place[rows], group.prompt_lengths)
-        replies = body(group.response_ids.masked_fill(~group.response_mask, 0), memory)
-        yield rows, group, torch.cat([last[rows, None], replies], dim=1)
 
 
-def by_groups(
-    body: GPT,
-    batch: SequenceBatch,
-    evaluate: Callable[[SequenceBatch, Int[Tensor, "N"], Float[Tensor, "N _ D"]], Float[Tensor, "N *_"]],
-) -> Float[Tensor, "B *R"]:
-    """Values of each row, or of its reply tokens, from a function of a group's rows, their numbers and their states.
+def _arranged(
+    families: list[list[int]], prompts: list[int], replies: list[int]
+) -> tuple[list[Segment], list[tuple[int, int, int | None]]]:
+    """Segments; and of each row its number, the segment of its prompt, and that of its reply if it is another.
 
-    0 where a row ends.
+    A prompt that several rows have is a segment of its own, and each reply continues it.
     """
-    parts, numbers = [], []
-    for rows, group, states in grouped_states(body, batch):
-        values = evaluate(group, rows, states)
-        missing = batch.response_mask.shape[1] - values.shape[-1]
-        parts.append(torch.nn.functional.pad(values, (0, missing)) if values.ndim == 2 else values)
-        numbers.append(rows)
-    return torch.cat(parts)[torch.cat(numbers).argsort()]
+    roots: list[Segment] = []
+    branches: list[Segment] = []
+    standing: list[tuple[int, int, int | None]] = []
+    for root, family in enumerate(families):
+        apart, first = len(family) > 1, family[0]
+        roots.append(Segment(first, 0, prompts[first] + (0 if apart else replies[first])))
+        for row in family:
+            branch = None
+            if apart and replies[row]:
+                branch = len(families) + len(branches)
+                branches.append(Segment(row, prompts[row], replies[row], root))
+            standing.append((row, root, branch))
+    return roots + branches, standing
+
+
+def by_token(
+    body: GPT, batch: SequenceBatch, evaluate: Callable[[ReplyStates], Float[Tensor, "M *rest"]]
+) -> Float[Tensor, "B R *rest"]:
+    """What a function finds of each reply token; 0 where masked."""
+    parts = [(part.places, evaluate(part)) for part in reply_states(body, batch)]
+    places, values = (torch.cat(each) for each in zip(*parts, strict=True))
+    spread = values.new_zeros(batch.response_mask.numel(), *values.shape[1:]).index_copy(0, places, values)
+    return spread.view(*batch.response_mask.shape, *values.shape[1:])
 
 
 def response_logits(model: GPT, batch: SequenceBatch) -> Float[Tensor, "B R V"]:
-    """Logits that predict each reply token; prompt positions never reach the head."""
-    return model.logits(reply_states(model, batch)[:, :-1])
+    """Logits that predict each reply token; 0 where masked."""
+    return by_token(model, batch, lambda part: model.logits(part.predicting))
 
 
 def response_logprobs(
@@ -95,34 +119,23 @@ def response_logprobs(
     `kept` is what the policy that sampled the replies could draw (`candidates`).
     """
 
-    def evaluate(group: SequenceBatch, rows: Tensor, states: Tensor) -> Tensor:
-        ids, predicting = group.response_ids, states[:, :-1]
-        if kept is None:
-            logprobs = -target_losses(
-                predicting.flatten(0, 1), model.head, ids.flatten(),
-                cap=model.config.logit_cap, temperature=1.0 if sampling.greedy else sampling.temperature,
-            ).view_as(ids)  # fmt: skip
-        else:
-            logprobs = token_logprobs(model.logits(predicting), ids, sampling, kept[rows, : ids.shape[1]])
-        return logprobs.masked_fill(~group.response_mask, 0.0)
+    def evaluate(part: ReplyStates) -> Tensor:
+        if kept is not None:
+            own = kept.flatten(0, 1)[part.places]
+            return token_logprobs(model.logits(part.predicting), part.ids, sampling, own)
+        temperature, cap = 1.0 if sampling.greedy else sampling.temperature, model.config.logit_cap
+        return -target_losses(part.predicting, model.head, part.ids, cap=cap, temperature=temperature)
 
-    return by_groups(model, batch, evaluate)
+    return by_token(model, batch, evaluate)
 
 
 def response_values(model: ScalarGPT, batch: SequenceBatch) -> Float[Tensor, "B R"]:
     """Predicted return before each reply token is chosen; 0 where masked."""
-
-    def evaluate(group: SequenceBatch, _: Tensor, states: Tensor) -> Tensor:
-        return model.read(states[:, :-1]).float().masked_fill(~group.response_mask, 0.0)
-
-    return by_groups(model.body, batch, evaluate)
+    return by_token(model.body, batch, lambda part: model.read(part.predicting).float())
 
 
 def sequence_scores(model: ScalarGPT, batch: SequenceBatch) -> Float[Tensor, "B"]:
     """The reward of each row, read at its last real token."""
-
-    def evaluate(group: SequenceBatch, _: Tensor, states: Tensor) -> Tensor:
-        last = group.response_mask.sum(dim=1)
-        return model.read(states[torch.arange(len(last), device=last.device), last]).float()
-
-    return by_groups(model.body, batch, evaluate)
+    parts = [(part.rows, model.read(part.last).float()) for part in reply_states(model.body, batch)]
+    rows, scores = (torch.cat(each) for each in zip(*parts, strict=True))
+    return scores[rows.argsort()]

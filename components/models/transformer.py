@@ -9,52 +9,19 @@ padding mask, and sampler and trainer see the very same computation.
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.losses.language_modelling import capped
+from components.models.attention import attend_heads
 from components.models.cache import LayerMemory, Memory
 from components.models.config import GPTConfig
-from components.models.parts import Angles, angles, mlp, norm, rotate, unit_mean_square
+from components.models.parts import mlp, norm
+from components.models.rotary import Angles, angles, prepare_heads
 
-# In bf16 and up to this many keys, plain matrix products beat the CPU's fused kernel, forward and backward together: at
-# 64 rows, 2 heads, 104 tokens they took 10 ms where the fused kernel took 33; in fp32 the fused kernel wins (LOG.md).
-FUSED_FROM = 512
 # Maps whose result is added to the residual stream.
 RESIDUAL = ("attention.projection.weight", "mlp.2.weight", "mlp.down.weight")
-
-
-def attend(
-    queries: Float[Tensor, "B H T E"],
-    keys: Float[Tensor, "B G S E"],
-    values: Float[Tensor, "B G S E"],
-    visible: Bool[Tensor, "#B 1 #T #S"] | None,
-) -> Float[Tensor, "B H T E"]:
-    """Softmax attention of T queries over S keys; each of G heads of keys serves H / G heads of queries.
-
-    `visible` is True where a query may look; None is causal, with T = S, and everywhere for a single query.
-    """
-    causal = visible is None and queries.shape[-2] > 1
-    sharing = queries.shape[1] // keys.shape[1]
-    if sharing > 1 and queries.shape[2] == 1:  # a group's queries look at the same keys, as those of several tokens do
-        grouped = queries.view(len(queries), keys.shape[1], sharing, -1)
-        return _attend(grouped, keys, values, visible, causal=False).view_as(queries)
-    if sharing > 1:
-        keys, values = keys.repeat_interleave(sharing, dim=1), values.repeat_interleave(sharing, dim=1)
-    return _attend(queries, keys, values, visible, causal=causal)
-
-
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, *, causal: bool) -> Tensor:
-    if queries.device.type != "cpu" or queries.dtype == torch.float32 or keys.shape[-2] >= FUSED_FROM:
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, is_causal=causal)
-    if causal:
-        num_tokens = queries.shape[-2]
-        visible = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=queries.device).tril()
-    affinity = (queries / math.sqrt(queries.shape[-1])) @ keys.transpose(-1, -2)
-    if visible is not None:
-        affinity = affinity.masked_fill(~visible, float("-inf"))
-    return affinity.softmax(dim=-1) @ values
 
 
 class Attention(nn.Module):
@@ -71,20 +38,11 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T D"], at: Angles | None = None, memory: LayerMemory | None = None
     ) -> Float[Tensor, "B T D"]:
-        """Attend within x; with a memory, also to what it holds for each row."""
-        heads = self.num_heads + 2 * self.kv_heads
-        parts = self.qkv(x).view(*x.shape[:2], heads, -1).transpose(1, 2)
-        turned, values = parts.split((self.num_heads + self.kv_heads, self.kv_heads), dim=1)
-        if at is not None:
-            turned = rotate(turned, at)
-        if self.epsilon is not None:
-            turned = unit_mean_square(turned, self.epsilon)
-        queries, keys = turned.split((self.num_heads, self.kv_heads), dim=1)
-        visible = None
-        if memory is not None:
-            keys, values, visible = memory.extend(keys, values)
-        mixed = attend(queries, keys, values, visible)
-        return self.projection(mixed.transpose(1, 2).flatten(-2))
+        """Attend within x, as a memory says where there is one."""
+        heads = self.qkv(x).view(*x.shape[:2], self.num_heads + 2 * self.kv_heads, -1)
+        heads = prepare_heads(heads, at, count=self.num_heads + self.kv_heads, epsilon=self.epsilon)
+        mixed = attend_heads(heads, self.kv_heads) if memory is None else memory.attend(heads, self.kv_heads)
+        return self.projection(mixed.flatten(-2))
 
 
 class Block(nn.Module):
@@ -148,12 +106,14 @@ class GPT(nn.Module):
         Raises:
             ValueError: more tokens than the context holds.
         """
-        num_tokens = input_ids.shape[1]
-        if num_tokens > self.config.context_length:
-            raise ValueError(f"{num_tokens} tokens exceed the context of {self.config.context_length}")
-        positions = torch.arange(num_tokens, device=input_ids.device)
-        if memory is not None:
-            positions = memory.start(num_tokens)
+        longest = input_ids.shape[1]
+        if memory is None:
+            positions = torch.arange(longest, device=input_ids.device)
+        else:
+            positions = memory.start(longest)
+            longest = memory.longest
+        if longest > self.config.context_length:
+            raise ValueError(f"{longest} tokens exceed the context of {self.config.context_length}")
         x, at = self.token_embedding(input_ids), None
         if self.config.rotary is None:
             x = x + self.position_embedding(positions)

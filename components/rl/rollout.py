@@ -21,7 +21,7 @@ from components.losses.ppo import exact_kl, kl_k1, kl_k2, kl_k3
 from components.losses.sampling import Sampling, candidates, scaled_logits, token_entropy
 from components.models.generation import Replies
 from components.models.heads import ScalarGPT
-from components.models.scoring import grouped_states, response_values
+from components.models.scoring import reply_states, response_values
 from components.models.transformer import GPT
 
 if TYPE_CHECKING:
@@ -102,15 +102,14 @@ def collect(
     shape, device = batch.response_mask.shape, batch.input_ids.device
     figures = {name: torch.zeros(shape, device=device) for name in PER_TOKEN}
     kept: Tensor | None = None
-    for rows, ids, own, other in _token_logits(batch, policy, reference):
-        width = ids.shape[1]
-        found, row_kept = _token_figures(ids, own, other, sampling)
+    for places, ids, own, other in _token_logits(batch, policy, reference):
+        found, may_draw = _token_figures(ids, own, other, sampling)
         for name, values in found.items():
-            figures[name][rows, :width] = values * batch.response_mask[rows, :width]
-        if row_kept is not None:
+            figures[name].view(-1)[places] = values
+        if may_draw is not None:
             if kept is None:
-                kept = torch.ones(*shape, row_kept.shape[-1], dtype=torch.bool, device=device)
-            kept[rows, :width] = row_kept
+                kept = torch.ones(*shape, may_draw.shape[-1], dtype=torch.bool, device=device)
+            kept.flatten(0, 1)[places] = may_draw
     return Rollout(
         batch=batch,
         kept=kept,
@@ -123,22 +122,20 @@ def collect(
 
 
 def _token_logits(batch: SequenceBatch, policy: GPT, reference: GPT) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Some rows at a time: their numbers, their replies, and the logits of policy and reference, [N, R, V]."""
-    both = zip(grouped_states(policy, batch), grouped_states(reference, batch), strict=True)
-    for (rows, group, states), (_, _, reference_states) in both:
-        ids = group.response_ids
-        at_once = max(1, LOGITS // (ids.shape[1] * policy.config.vocab_size))
-        for part in torch.split(torch.arange(len(rows), device=rows.device), at_once):
-            own, other = policy.logits(states[part, :-1]), reference.logits(reference_states[part, :-1])
-            yield rows[part], ids[part], own, other
+    """Some reply tokens at a time: their places in B x R, their ids, and the logits of policy and reference, [M, V]."""
+    at_once = max(1, LOGITS // policy.config.vocab_size)
+    for part, other in zip(reply_states(policy, batch), reply_states(reference, batch), strict=True):
+        both = (part.places, part.ids, part.predicting, other.predicting)
+        for places, ids, states, reference_states in zip(*(torch.split(each, at_once) for each in both), strict=True):
+            yield places, ids, policy.logits(states), reference.logits(reference_states)
 
 
 def _token_figures(
     ids: Tensor, logits: Tensor, reference_logits: Tensor, sampling: Sampling
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Figures of each token, [B, R], by their names in `Rollout`; and what the sampler could draw, [B, R, V].
+    """Figures of each token, [M], by their names in `Rollout`; and what the sampler could draw, [M, V].
 
-    From the ids and from what policy and reference say at their places, [B, R, V].
+    From the ids and from what policy and reference say at their places, [M, V].
     """
     kept = candidates(logits, sampling)
     if kept is not None:

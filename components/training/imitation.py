@@ -1,5 +1,6 @@
 """Training on given conversations: next-token prediction on what the assistant says."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -7,15 +8,13 @@ from torch import Tensor
 
 from components.data.demonstrations import DemonstrationRows
 from components.data.order import epoch_rows
-from components.data.sequences import length_groups
 from components.losses.language_modelling import next_token_loss
+from components.models.packed import Packed, Segment, in_groups
 from components.models.precision import autocast
 from components.models.transformer import GPT
 from components.sections.optimizer import Imitation
 from components.training.fit import SupervisedModule, compiled
 from components.work import Work
-
-GROUP_ROWS = 8
 
 
 class ImitationModule(SupervisedModule):
@@ -33,29 +32,36 @@ class ImitationModule(SupervisedModule):
         super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
         self.params = params
         self.train_rows, self.validation_rows = train, validation
+        self.layers = model.config.num_layers
         self.hidden = compiled(model.__call__, stage.compute)
         self.note = ""
 
     def loss(self, input_ids: Tensor, loss_mask: Tensor, count: Tensor) -> Tensor:
         """Loss in nats over the targets that count, ids and mask being [B, T + 1], divided by `count`."""
         model: GPT = self.network  # type: ignore[assignment]
-        losses, cap = [], model.config.logit_cap
         with autocast(self.precision, input_ids.device):
-            for rows, width in self._groups(input_ids):
-                ids, mask = input_ids[rows, :width], loss_mask[rows, :width]
-                hidden = self.hidden(ids[:, :-1])
-                losses.append(next_token_loss(hidden, model.head, ids[:, 1:], mask[:, 1:], count, cap=cap))
+            losses = [
+                next_token_loss(hidden, model.head, ids, mask, count, cap=model.config.logit_cap)
+                for hidden, ids, mask in self._states(input_ids, loss_mask)
+            ]
         return torch.stack(losses).sum()
 
-    def _groups(self, input_ids: Tensor) -> list[tuple[Tensor, int]]:
-        """Rows of like length and the length of the longest: one goes through the model without the others' padding.
+    def _states(self, input_ids: Tensor, loss_mask: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Hidden states, the tokens they predict and which of them count, some rows at a time, without padding.
 
-        A compiled model, and a device on which a kernel's start costs more than the padding, gets all rows at once.
+        A compiled model gets rows of one width, so that it is compiled once.
         """
-        lengths = (input_ids != self.train_rows.pad_id).sum(dim=1)
-        if self.stage.compute.compile or input_ids.device.type != "cpu":
-            return [(torch.arange(len(lengths), device=lengths.device), input_ids.shape[1])]
-        return [(rows, int(lengths[rows[-1]])) for rows in length_groups(lengths, GROUP_ROWS)]
+        if self.stage.compute.compile:
+            yield self.hidden(input_ids[:, :-1]), input_ids[:, 1:], loss_mask[:, 1:]
+            return
+        real = (input_ids != self.train_rows.pad_id).sum(dim=1)
+        lengths: list[int] = (real - 1).clamp(min=1).tolist()
+        order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+        for group in in_groups(order, lengths, input_ids.device):
+            segments = [Segment(row, 0, lengths[row]) for row in group]
+            packed = Packed(segments, num_layers=self.layers, device=input_ids.device)
+            hidden = self.hidden(packed.of(input_ids[:, :-1]), packed)
+            yield hidden, packed.of(input_ids[:, 1:]), packed.of(loss_mask[:, 1:])
 
     def rows(self, step: int) -> list[int]:
         num_rows = len(self.train_rows.input_ids)

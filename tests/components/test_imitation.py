@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 from components.data.chat import EncodedChat
 from components.data.demonstrations import pad_rows
+from components.models import packed
 from components.models.config import GPTConfig
 from components.models.transformer import GPT
 from components.runtime import StageStopped
-from components.training import imitation
 from components.training.fit import fit
 from components.training.imitation import ImitationModule
 from tests.components.alignment import make_stage
@@ -27,9 +27,10 @@ def module(tmp_path, monkeypatch):
     return ImitationModule(stage, model, train=rows, validation=rows)
 
 
-def test_the_loss_of_groups_of_like_length_is_that_of_the_padded_batch(module):
+@pytest.mark.parametrize("together", [1, 40, 2048])
+def test_the_loss_without_padding_is_that_of_the_padded_batch(module, monkeypatch, together):
+    monkeypatch.setitem(packed.TOGETHER, "cpu", together)
     ids, mask = module.train_rows.input_ids, module.train_rows.loss_mask
-    assert len(ids) > imitation.GROUP_ROWS
     logits = module.network.logits(module.network(ids[:, :-1]))
     plain = F.cross_entropy(logits[mask[:, 1:]], ids[:, 1:][mask[:, 1:]])
     grouped = module.loss(ids, mask, mask[:, 1:].sum())

@@ -8,12 +8,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from components.losses.sampling import Sampling, candidates, scaled_logits
 from components.models import generation
+from components.models.attention import attend
 from components.models.config import GPTConfig
 from components.models.generation import draw, sample_replies, sample_steps, uniforms
 from components.models.heads import ScalarGPT
 from components.models.parts import unit_mean_square
 from components.models.sizes import config_for
-from components.models.transformer import GPT, attend, count_parameters
+from components.models.transformer import GPT, count_parameters
 
 TINY = GPTConfig(vocab_size=61, context_length=24, num_layers=3, width=32, num_heads=4)
 NAMES = {

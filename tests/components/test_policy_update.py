@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components.data.sequences import SequenceBatch
-from components.models import scoring
+from components.models import packed
 from components.rl.rollout import Experience, Rollout, rollout_figures
 from tests.components.alignment import ALGORITHMS, algorithm, experience_of, make_module, updated
 
@@ -83,10 +83,10 @@ def test_figures_of_a_rollout_do_not_see_padding(stage):
 
 
 @pytest.mark.parametrize("sampling", [{}, {"generation__top_k": 4}])
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [1, 60])
 def test_an_update_does_not_depend_on_which_rows_go_through_together(stage, monkeypatch, sampling, size):
     whole = updated(stage, **sampling)
-    monkeypatch.setitem(scoring.GROUP_ROWS, "cpu", size)
+    monkeypatch.setitem(packed.TOGETHER, "cpu", size)
     assert_same(whole, updated(stage, **sampling))
 
 

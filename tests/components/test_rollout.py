@@ -96,15 +96,16 @@ def test_a_prompt_read_once_for_its_replies_gives_the_rollout_of_each_read_with_
     assert (shared.kept is None) == (not sampling) and (shared.kept is None or torch.equal(shared.kept, apart.kept))
 
 
-def test_distributions_of_a_large_vocabulary_are_made_of_some_rows_at_a_time(stage, monkeypatch):
+def test_distributions_of_a_large_vocabulary_are_made_of_some_tokens_at_a_time(stage, monkeypatch):
     module = make_module(stage(generation__top_k=7))
     prompts = module.prompts[:5]
     whole = module.sample(prompts, list(range(5)), 0)
     seen, figures = [], rollout._token_figures
     monkeypatch.setattr(rollout, "_token_figures", lambda *a: seen.append(len(a[0])) or figures(*a))
-    monkeypatch.setattr(rollout, "LOGITS", 2 * whole.batch.response_mask.shape[1] * module.policy.config.vocab_size)
+    monkeypatch.setattr(rollout, "LOGITS", 7 * module.policy.config.vocab_size)
     parts = module.sample(prompts, list(range(5)), 0)
-    assert seen == [2, 2, 1]
+    tokens = int(whole.batch.response_mask.sum())
+    assert seen == [7] * (tokens // 7) + [tokens % 7] * (tokens % 7 > 0)
     for name in PER_TOKEN:
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-6, rtol=1e-5)
     assert torch.equal(parts.kept, whole.kept)

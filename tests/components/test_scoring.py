@@ -69,7 +69,7 @@ def test_scores_and_values_are_those_of_each_row_alone(body, batch):
         assert not values[row, len(ids) - prompt :].any()
 
 
-def test_a_repeated_prompt_is_read_once(body, batch, monkeypatch):
+def test_a_repeated_prompt_is_read_once_and_padding_never(body, batch, monkeypatch):
     tokens = []
     forward = GPT.forward
 
@@ -81,7 +81,7 @@ def test_a_repeated_prompt_is_read_once(body, batch, monkeypatch):
     shared = sequence_scores(ScalarGPT.on(body), batch)
     once, tokens[:] = sum(tokens), []
     apart = sequence_scores(ScalarGPT.on(body), replace(batch, prompt_numbers=None))
-    assert once == 3 * 4 + 12 * 9 and sum(tokens) == 12 * 13
+    assert once == 7 + 51 and sum(tokens) == 4 * 7 + 51
     assert shared.shape == apart.shape
 
 
@@ -102,8 +102,17 @@ def test_parts_of_a_batch_add_up_in_float64(body, batch):
         torch.testing.assert_close(found, whole, atol=1e-12, rtol=1e-12)
 
 
-def test_prompts_that_few_rows_share_are_not_numbered():
-    assert pack([[1], [1], [2]], [[3], [4], [5]], pad_id=0).prompt_numbers is None
+def test_rows_without_a_reply_are_prompts_alone(body, batch):
+    """What a process that has run out of rows takes part with."""
+    model = ScalarGPT.on(body)
+    silent = replace(batch, response_mask=torch.zeros_like(batch.response_mask))
+    assert not response_logprobs(body, silent, Sampling()).any()
+    scores = sequence_scores(model, silent)
+    for row, (ids, prompt) in enumerate(each_alone(batch)):
+        torch.testing.assert_close(scores[row], model(ids[None, :prompt])[0, -1], atol=1e-5, rtol=1e-5)
+    alone = replace(silent.rows(torch.tensor([0])), prompt_numbers=None)
+    found = torch.autograd.grad(response_logprobs(body, alone, Sampling()).sum(), body.parameters())
+    assert not any(gradient.any() for gradient in found)  # but there is one: strategies wait for each
 
 
 @torch.no_grad()
