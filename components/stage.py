@@ -25,6 +25,7 @@ class Kind(StrEnum):
     DEMONSTRATIONS = "demonstrations"
     FEEDBACK = "feedback"
     FIGURES = "figures"
+    ITEMS = "items"
     LABELER = "labeler"
     LABELS = "labels"
     LANGUAGE_MODEL = "language model"

@@ -164,11 +164,12 @@ def _copy(workspace: Workspace) -> None:
 
 
 def _named_files(workspace: Workspace) -> Iterator[str]:
-    """The files of the repository that the variant's parameters name: git may not know them."""
+    """The user's files that the variant's parameters name: git may not know them. What nodes make, they make there."""
     pipeline = workspace.pipeline
     params = parameters.check(workspace.tree, pipeline, source=str(pipeline.params_file))
     for section in params.sections.values():
-        yield from (name for name in files_of(section) if (workspace.home / name).is_file() and name[0] != "/")
+        named = (name for name in files_of(section) if not Path(name).is_relative_to(pipeline.artifacts))
+        yield from (name for name in named if (workspace.home / name).is_file() and name[0] != "/")
 
 
 def _files(home: Path) -> list[str]:

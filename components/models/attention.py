@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,14 +22,14 @@ def attend(
 
     `visible` is True where a query may look; None is causal, with T = S, and everywhere for a single query.
     """
-    causal = visible is None and queries.shape[-2] > 1
+    hidden_future = visible is None and queries.shape[-2] > 1
     sharing = queries.shape[1] // keys.shape[1]
     if sharing > 1 and queries.shape[2] == 1:  # a group's queries look at the same keys, as those of several tokens do
         grouped = queries.view(len(queries), keys.shape[1], sharing, -1)
         return _attend(grouped, keys, values, visible, causal=False).view_as(queries)
     if sharing > 1:
         keys, values = keys.repeat_interleave(sharing, dim=1), values.repeat_interleave(sharing, dim=1)
-    return _attend(queries, keys, values, visible, causal=causal)
+    return _attend(queries, keys, values, visible, causal=hidden_future)
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, *, causal: bool) -> Tensor:
@@ -54,6 +54,21 @@ def split_heads(heads: Float[Tensor, "B T A E"], kv_heads: int) -> Heads:
     return queries, keys, values
 
 
-def attend_heads(heads: Float[Tensor, "B T A E"], kv_heads: int) -> Float[Tensor, "B T H E"]:
-    """Causal attention of T tokens to each other."""
-    return attend(*split_heads(heads, kv_heads), None).transpose(1, 2)
+def attend_heads(heads: Float[Tensor, "B T A E"], kv_heads: int, band: int | None = None) -> Float[Tensor, "B T H E"]:
+    """Causal attention of T tokens to each other; with a band, to no more than so many, the own included."""
+    visible = causal(heads.shape[1], band, heads.device)
+    return attend(*split_heads(heads, kv_heads), visible).transpose(1, 2)
+
+
+def in_sight(queries: Int[Tensor, "*#B T"], keys: Int[Tensor, "*#B S"], band: int | None) -> Bool[Tensor, "*B T S"]:
+    """Which keys a query looks at, given positions: those up to its own, `band` of them (GPT-3, section 2.1)."""
+    distance = queries[..., :, None] - keys[..., None, :]
+    return (distance >= 0) & (distance < band) if band else distance >= 0
+
+
+def causal(num_tokens: int, band: int | None, device: torch.device) -> Bool[Tensor, "1 1 T T"] | None:
+    """The mask of tokens that look at each other; None where nothing but the future is hidden."""
+    if band is None or num_tokens <= band:
+        return None
+    positions = torch.arange(num_tokens, device=device)
+    return in_sight(positions, positions, band)[None, None]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from components.models.attention import attend, split_heads
+from components.models.attention import attend, causal, in_sight, split_heads
 
 GROWTH = 256  # tokens: a row's room grows to a multiple of it, so that short requests pay for no long context
 
@@ -16,8 +16,13 @@ GROWTH = 256  # tokens: a row's room grows to a multiple of it, so that short re
 class LayerMemory(Protocol):
     """One block's share of a memory."""
 
-    def attend(self, heads: Float[Tensor, "B T A E"], kv_heads: int) -> Float[Tensor, "B T H E"]:
-        """Attention of new tokens, given as `split_heads` takes them, to each other and to what the memory holds."""
+    def attend(
+        self, heads: Float[Tensor, "B T A E"], kv_heads: int, band: int | None = None
+    ) -> Float[Tensor, "B T H E"]:
+        """Attention of new tokens, given as `split_heads` takes them, to each other and to what the memory holds.
+
+        With a band, to no more than so many tokens, the own included.
+        """
 
 
 @runtime_checkable
@@ -49,16 +54,12 @@ class KeyValueCache:
             self.keys: Tensor | None = None
             self.values: Tensor | None = None
 
-        def attend(self, heads: Float[Tensor, "B T A E"], kv_heads: int) -> Float[Tensor, "B T H E"]:
-            """Attention of new tokens, whose keys and values are kept."""
-            queries, keys, values = split_heads(heads, kv_heads)
-            return attend(queries, *self.extend(keys, values)).transpose(1, 2)
-
-        def extend(
-            self, keys: Float[Tensor, "B H T E"], values: Float[Tensor, "B H T E"]
-        ) -> tuple[Float[Tensor, "B H S E"], Float[Tensor, "B H S E"], Bool[Tensor, "B 1 1 S"] | None]:
-            """Keep them; what the new tokens attend to, and who may see what. A prompt attends to itself alone."""
+        def attend(
+            self, heads: Float[Tensor, "B T A E"], kv_heads: int, band: int | None = None
+        ) -> Float[Tensor, "B T H E"]:
+            """Attention of new tokens, whose keys and values are kept. A prompt attends to itself alone."""
             owner = self.owner
+            queries, keys, values = split_heads(heads, kv_heads)
             self.keys, self.values = self._with_room(self.keys, keys), self._with_room(self.values, values)
             kept, longest = ((self.keys, keys), (self.values, values)), owner.longest
             if owner.joined:
@@ -66,14 +67,15 @@ class KeyValueCache:
                 for old, new in kept:
                     joined = new if owner.source is None else new[owner.source]
                     old[first : owner.used, :, : new.shape[2]] = joined
-                return keys, values, None
+                return attend(queries, keys, values, causal(heads.shape[1], band, heads.device)).transpose(1, 2)
             if owner.visible is None:  # all rows are as long
                 for old, new in kept:
                     old[: owner.used, :, longest - 1] = new[:, :, 0]
             else:
                 for old, new in kept:
                     old.transpose(1, 2)[owner.rows, owner.places] = new[:, :, 0]
-            return self.keys[: owner.used, :, :longest], self.values[: owner.used, :, :longest], owner.visible
+            keys, values = (each[: owner.used, :, :longest] for each in (self.keys, self.values))
+            return attend(queries, keys, values, owner.seen(band)).transpose(1, 2)
 
         def _with_room(self, kept: Tensor | None, new: Tensor) -> Tensor:
             """What is kept, in a tensor that has room for the longest row."""
@@ -149,8 +151,15 @@ class KeyValueCache:
         self.lengths = [length + 1 for length in self.lengths]
         self.visible = None
         if min(self.lengths) < self.longest:
-            self.visible = (torch.arange(self.longest, device=self.device) <= self.places[:, None])[:, None, None]
+            self.visible = self._sight(None)
         return self.places[:, None]
+
+    def seen(self, band: int | None) -> Bool[Tensor, "B 1 1 S"] | None:
+        """What the next token of each live row looks at; None: everything that is there."""
+        return self.visible if band is None or self.longest <= band else self._sight(band)
+
+    def _sight(self, band: int | None) -> Tensor:
+        return in_sight(self.places[:, None], torch.arange(self.longest, device=self.device)[None], band)[:, None]
 
     def drop(self, row: int) -> None:
         """End a row: the last one takes its place."""

@@ -52,6 +52,8 @@ class GPTConfig:
         norm: LayerNorm, RMSNorm (arXiv:1910.07467), or RMSNorm without a gain.
         rotary: None: a learned embedding of each position.
         parallel: whether both sublayers read the block's input (GPT-J), not one the other's result.
+        post_norm: whether norms stand behind the sums of each sublayer and there is no final one, as in GPT.
+        band: tokens that queries of every other block, from the second, see, their own included (GPT-3); None: all.
         qk_norm: whether queries and keys have mean square 1.
         logit_cap: logits are bent to lie within plus and minus this.
     """
@@ -71,6 +73,8 @@ class GPTConfig:
     norm_epsilon: float = 1e-5
     rotary: Rotary | None = None
     parallel: bool = False
+    post_norm: bool = False
+    band: int | None = None
     qkv_bias: bool = True
     projection_bias: bool = True
     mlp_bias: bool = True

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from components.models.attention import attend, split_heads
+from components.models.attention import attend, causal, in_sight, split_heads
 
 # Tokens that go through a model together: more would leave a CPU's caches; elsewhere kernels should be long.
 TOGETHER = {"cpu": 2048}
@@ -116,19 +116,23 @@ class Packed:
         def __init__(self, owner: "Packed") -> None:
             self.owner = owner
 
-        def attend(self, heads: Float[Tensor, "1 N A E"], kv_heads: int) -> Float[Tensor, "1 N H E"]:
+        def attend(
+            self, heads: Float[Tensor, "1 N A E"], kv_heads: int, band: int | None = None
+        ) -> Float[Tensor, "1 N H E"]:
             """Each token to those before it in its segment, and to the segment that this continues."""
             owner, size = self.owner, heads.shape[-1]
             tokens = heads[0].flatten(1)
             rows = owner.roots.pad(tokens[: owner.cut])
             root = split_heads(rows.view(*rows.shape[:2], -1, size), kv_heads)
-            found = owner.roots.unpad(attend(*root, None).transpose(1, 2).flatten(2))
+            found = owner.roots.unpad(
+                attend(*root, causal(rows.shape[1], band, rows.device)).transpose(1, 2).flatten(2)
+            )
             if owner.branches is not None:
                 rows = owner.branches.pad(tokens[owner.cut :])
                 branch = split_heads(rows.view(*rows.shape[:2], -1, size), kv_heads)
                 before = [each.index_select(0, owner.parents) for each in root[1:]]
                 keys, values = (torch.cat(both, dim=2) for both in zip(before, branch[1:], strict=True))
-                mixed = attend(branch[0], keys, values, owner.visible).transpose(1, 2).flatten(2)
+                mixed = attend(branch[0], keys, values, owner.seen(band)).transpose(1, 2).flatten(2)
                 found = torch.cat([found, owner.branches.unpad(mixed)])
             return found.view(1, len(tokens), -1, size)
 
@@ -153,6 +157,7 @@ class Packed:
         self.layers = [self.Layer(self)] * num_layers
         if self.branches is not None:
             self.parents = torch.tensor(parents, device=device)
+            self.starts = starts[first:].to(device)
             self.visible = self._visible(self.branches)
 
     def _visible(self, branches: Rows) -> Tensor:
@@ -162,6 +167,16 @@ class Packed:
         own = torch.ones(width, width, dtype=torch.bool, device=before.device).tril()
         rows = (before[:, None].expand(-1, width, -1), own.expand(len(before), -1, -1))
         return torch.cat(rows, dim=-1)[:, None]
+
+    def seen(self, band: int | None) -> Bool[Tensor, "B 1 T S"]:
+        """What tokens of branches look at, with a band or without."""
+        assert self.branches is not None
+        if band is None or self.longest <= band:
+            return self.visible
+        before = torch.arange(self.roots.real.shape[1], device=self.starts.device)
+        queries = self.starts[:, None] + torch.arange(self.branches.real.shape[1], device=self.starts.device)
+        keys = torch.cat([before.expand(len(queries), -1), queries], dim=1)
+        return self.visible & in_sight(queries, keys, band)[:, None]
 
     def of(self, per_row: Shaped[Tensor, "B T"]) -> Shaped[Tensor, "1 N"]:
         """The tokens, from the rows that segments are cut from."""

@@ -4,13 +4,14 @@ import re
 
 from components.models.config import GPTConfig
 
-# name -> (layers, width, heads). GPT-2: openai/gpt-2 releases; GPT-3: arXiv:2005.14165, Table 2.1, where two
-# misprints are settled by the parameter counts of its Table D.1: 13B has width 5120 (printed 5140) and
-# XL has 16 heads (printed 24). gpt-nano to gpt-mini: minGPT's small shapes.
+# name -> (layers, width, heads). GPT: section 4.1 of its paper; GPT-2: openai/gpt-2 releases; GPT-3: arXiv:2005.14165,
+# Table 2.1, where two misprints are settled by the parameter counts of its Table D.1: 13B has width 5120 (printed 5140)
+# and XL has 16 heads (printed 24). gpt-nano to gpt-mini: minGPT's small shapes.
 SIZES = {
     "gpt-nano": (3, 48, 3),
     "gpt-micro": (4, 128, 4),
     "gpt-mini": (6, 192, 6),
+    "gpt1-117M": (12, 768, 12),
     "gpt2-124M": (12, 768, 12),
     "gpt2-355M": (24, 1024, 16),
     "gpt2-774M": (36, 1280, 20),

@@ -25,10 +25,11 @@ RESIDUAL = ("attention.projection.weight", "mlp.2.weight", "mlp.down.weight")
 
 
 class Attention(nn.Module):
-    """Causal self-attention of several heads."""
+    """Causal self-attention of several heads; with a band, to no more than so many tokens, the own included."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, band: int | None = None) -> None:
         super().__init__()
+        self.band = band
         self.num_heads, self.kv_heads = config.num_heads, config.kv_heads
         self.epsilon = config.norm_epsilon if config.qk_norm else None
         heads = self.num_heads + 2 * self.kv_heads
@@ -41,24 +42,28 @@ class Attention(nn.Module):
         """Attend within x, as a memory says where there is one."""
         heads = self.qkv(x).view(*x.shape[:2], self.num_heads + 2 * self.kv_heads, -1)
         heads = prepare_heads(heads, at, count=self.num_heads + self.kv_heads, epsilon=self.epsilon)
-        mixed = attend_heads(heads, self.kv_heads) if memory is None else memory.attend(heads, self.kv_heads)
+        reach = attend_heads if memory is None else memory.attend
+        mixed = reach(heads, self.kv_heads, self.band)
         return self.projection(mixed.flatten(-2))
 
 
 class Block(nn.Module):
-    """Each sublayer reads a normalised copy and adds to the residual stream."""
+    """Each sublayer reads a normalised copy and adds to the residual stream, or normalises the sum (GPT)."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, band: int | None = None) -> None:
         super().__init__()
-        self.parallel = config.parallel
+        self.parallel, self.post_norm = config.parallel, config.post_norm
         self.attention_norm = norm(config)
-        self.attention = Attention(config)
+        self.attention = Attention(config, band)
         self.mlp_norm = norm(config)
         self.mlp = mlp(config)
 
     def forward(
         self, x: Float[Tensor, "B T D"], at: Angles | None = None, memory: LayerMemory | None = None
     ) -> Float[Tensor, "B T D"]:
+        if self.post_norm:
+            x = self.attention_norm(x + self.attention(x, at, memory))
+            return self.mlp_norm(x + self.mlp(x))
         if self.parallel:
             return x + self.attention(self.attention_norm(x), at, memory) + self.mlp(self.mlp_norm(x))
         x = x + self.attention(self.attention_norm(x), at, memory)
@@ -79,14 +84,15 @@ class GPT(nn.Module):
             self.position_embedding = nn.Embedding(config.context_length, config.width)
         if config.embedding_norm:
             self.embedding_norm = norm(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.final_norm = norm(config)
+        bands = [config.band if layer % 2 else None for layer in range(config.num_layers)]
+        self.blocks = nn.ModuleList(Block(config, band) for band in bands)
+        self.final_norm = nn.Identity() if config.post_norm else norm(config)
         if not config.tied:
             self.output = nn.Linear(config.width, config.vocab_size, bias=False)
         self.apply(self._initialise)
         # GPT-2 section 2.3: residual projections start smaller by 1/sqrt(number of residual layers).
         for name, weight in self.named_parameters():
-            if name.endswith(RESIDUAL):
+            if name.endswith(RESIDUAL) and not config.post_norm:  # GPT has one deviation for all
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.num_layers))
             if name.endswith(zeroed):
                 nn.init.zeros_(weight)

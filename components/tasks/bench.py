@@ -52,16 +52,24 @@ class Bench:
         self.fed = work.pipeline.fed(work.name)
         self.device, self.precision = device_of(work), precision_of(work)
         self.tokenizer = load_tokenizer(work.read_all("models")[self.fed["models"][-1]])
-        self.prompts = load_prompts(
-            work.read("prompts") / f"{work.section.split}.jsonl",
-            self.tokenizer,
-            max_tokens=work.limits.max_prompt_tokens,
-            limit=work.section.num_prompts,
-        )
         # Kept for as long as the bench is: several evaluations look at the same replies and losses.
         self.replies = lru_cache(maxsize=None)(self._judged)
         self.text_loss = lru_cache(maxsize=None)(self._text_loss)
         self.network = lru_cache(maxsize=2)(self._network)  # no measure looks at more at once; all may not fit
+
+    @cached_property
+    def prompts(self) -> list[EncodedPrompt]:
+        """The split's; none where the node is fed none."""
+        return [
+            prompt
+            for folder in self.work.read_all("prompts").values()
+            for prompt in load_prompts(
+                folder / f"{self.work.section.split}.jsonl",
+                self.tokenizer,
+                max_tokens=self.work.limits.max_prompt_tokens,
+                limit=self.work.section.num_prompts,
+            )
+        ]
 
     @cached_property
     def court(self) -> Court:
@@ -121,7 +129,8 @@ class Bench:
     def _text_loss(self, name: str, batch_size: int) -> tuple[float, TokenFile]:
         """A model's loss on the split's plain text in nats a token, and the text."""
         model, params = self.network(name), self.work.section
-        path = self.work.read("tokens") / f"{params.split}.bin"
+        (folder,) = self.work.read_all("tokens").values()
+        path = folder / f"{params.split}.bin"
         tokens = TokenFile(path, context_length=self.work.limits.context_length)
 
         def loss(windows: Int[Tensor, "B N"]) -> Float[Tensor, ""]:

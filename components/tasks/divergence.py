@@ -14,7 +14,7 @@ class DivergenceTask(Task):
     """KL to the reference in nats a reply, over the model's own replies."""
 
     kind: Literal["divergence"]
-    needs: ClassVar = ("reference",)
+    needs: ClassVar = ("reference", "prompts")
     leaves: ClassVar = ("kl",)
     headlines: ClassVar = {"kl": "KL from {reference}, nats a reply"}
 

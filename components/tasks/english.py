@@ -21,7 +21,7 @@ class EnglishTask(Task):
     """
 
     kind: Literal["english"]
-    needs: ClassVar = ("reference",)
+    needs: ClassVar = ("reference", "prompts")
     leaves: ClassVar = ("reply_perplexity", "known_words_share")
     headlines: ClassVar = {"reply_perplexity": "perplexity of the replies by {reference}"}
 

@@ -15,7 +15,7 @@ class ForgettingTask(Task):
     """The loss on plain text as an increase over the reference's: the alignment tax (arXiv:2203.02155, section 4.2)."""
 
     kind: Literal["forgetting"]
-    needs: ClassVar = ("reference",)
+    needs: ClassVar = ("reference", "tokens")
     leaves: ClassVar = ("pretrain_loss_increase",)
     headlines: ClassVar = {"pretrain_loss_increase": "loss on plain text beside that of {reference}"}
 

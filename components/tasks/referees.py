@@ -50,10 +50,10 @@ def open_court(stage: Work[Any], tokenizer: ChatTokenizer) -> Court:
     referees: dict[str, Scores] = {}
     inapplicable: list[str] = []
     left_out: dict[str, str] = {}
-    demonstrations = stage.read("demonstrations")
+    folders = list(stage.read_all("demonstrations").values())
     kinds = [json.loads(path.read_text())["kind"] for path in stage.read_all("labeler").values()]
     if "simulated" in kinds:
-        gold = Gold.of_demonstrations(demonstrations / "train.jsonl")
+        gold = Gold.of_demonstrations(folders[0] / "train.jsonl")
         referees["gold"] = lambda prompts, replies: [
             gold.score(prompt.user, reply.text(tokenizer)) for prompt, reply in zip(prompts, replies, strict=True)
         ]
@@ -63,7 +63,7 @@ def open_court(stage: Work[Any], tokenizer: ChatTokenizer) -> Court:
         left_out["gold"] = "the labeler is a file: what its people like has no formula"
         left_out["share_of_ceiling"] = "the labeler is a file: how often its people contradict themselves is not known"
     try:
-        people = Typicality.of_demonstrations(*(demonstrations / f"{split}.jsonl" for split in HELD_OUT))
+        people = Typicality.of_demonstrations(*(folder / f"{split}.jsonl" for folder in folders for split in HELD_OUT))
         referees["typicality"] = lambda _, replies: [people.score(reply.text(tokenizer)) for reply in replies]
     except RecordError as error:
         left_out["typicality"] = str(error)

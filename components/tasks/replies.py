@@ -15,6 +15,7 @@ class RepliesTask(Task):
     """Means over a model's replies: scores by every referee and by the reward model, length, ends, diversity."""
 
     kind: Literal["replies"]
+    needs: ClassVar = ("prompts",)
     leaves: ClassVar = (
         *(f"{name}_score" for name in (*REFEREES, "reward")),
         "response_tokens",

@@ -17,6 +17,7 @@ class TextTask(Task):
     """Loss on the split's plain text, in nats a token and bits a byte, and its increase over the reference's."""
 
     kind: Literal["text"]
+    needs: ClassVar = ("tokens",)
     leaves: ClassVar = ("text_loss", "bits_per_byte")
 
     def subjects(self, fed: Fed) -> list[str]:

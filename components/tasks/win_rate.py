@@ -14,7 +14,7 @@ class WinRateTask(Task):
     """Share of held-out prompts whose reply a referee prefers to the reference's, with its 95 % interval."""
 
     kind: Literal["win_rate"]
-    needs: ClassVar = ("reference",)
+    needs: ClassVar = ("reference", "prompts")
     leaves: ClassVar = tuple(f"{name}_win_rate{bound}" for name in REFEREES for bound in ("", "_low", "_high"))
     headlines: ClassVar = {
         f"{name}_win_rate": f"wins over {{reference}} by {words}" for name, words in REFEREES.items()

@@ -9,9 +9,9 @@ PIPELINE = Pipeline(
         "evaluate",
         models=("pretrain/model",),
         plain=("pretrain/model",),
-        prompts="prepare/prompts",
-        tokens="prepare/tokens",
-        demonstrations="prepare/demonstrations",
+        prompts=("prepare/prompts",),
+        tokens=("prepare/tokens",),
+        demonstrations=("prepare/demonstrations",),
         curves=("pretrain/history.csv",),
     ),
 )

@@ -65,9 +65,9 @@ def of_round(k: int) -> Iterator[Node]:
         labeler=(f"compare-{k}/labeler.json",),
         validation=(f"compare-{k}/validation.jsonl",),
         test=(f"compare-{k}/test.jsonl",),
-        prompts=f"{PREPARED}/prompts",
-        tokens=f"{PREPARED}/tokens",
-        demonstrations=f"{PREPARED}/demonstrations",
+        prompts=(f"{PREPARED}/prompts",),
+        tokens=(f"{PREPARED}/tokens",),
+        demonstrations=(f"{PREPARED}/demonstrations",),
         figures=("sft/metrics.json",),
         calibration=(f"reward-{k}/calibration.csv",),
         curves=tuple(

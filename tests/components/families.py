@@ -1,7 +1,15 @@
 """Small random networks of every family, in our form and in that of transformers."""
 
 import torch
-from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, NanoChatConfig, Qwen2Config
+from transformers import (
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    NanoChatConfig,
+    OpenAIGPTConfig,
+    Qwen2Config,
+)
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 16}  # fmt: skip
@@ -15,6 +23,7 @@ SMALL = {
 
 # Odd widths, heads shared by 1 to 5 queries, contexts to their end.
 CONFIGS = {
+    "gpt1": OpenAIGPTConfig(vocab_size=83, n_positions=40, n_embd=36, n_layer=3, n_head=3, layer_norm_epsilon=1e-3),
     "gpt2": GPT2Config(vocab_size=83, n_positions=40, n_embd=36, n_layer=3, n_head=3),
     "gpt2-wide": GPT2Config(
         vocab_size=83, n_positions=40, n_embd=20, n_layer=2, n_head=2, n_inner=50, activation_function="gelu",

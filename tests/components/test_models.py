@@ -10,6 +10,7 @@ from components.losses.sampling import Sampling, candidates, scaled_logits
 from components.models import generation
 from components.models.attention import attend
 from components.models.config import GPTConfig
+from components.models.families.gpt1 import Gpt1
 from components.models.generation import draw, sample_replies, sample_steps, uniforms
 from components.models.heads import ScalarGPT
 from components.models.parts import unit_mean_square
@@ -85,6 +86,13 @@ def test_logits_equal_those_of_transformers_gpt2_with_the_same_weights(model):
 def test_parameter_counts_are_the_published_ones(size, context, expected):
     with torch.device("meta"):
         assert count_parameters(GPT(config_for(size, vocab_size=50257, context_length=context))) == expected
+
+
+@pytest.mark.parametrize(("specials", "expected"), [(0, 116_534_784), (3, 116_537_088)])
+def test_gpt_has_the_weights_that_were_released(specials, expected):
+    with torch.device("meta"):
+        model = GPT(Gpt1(kind="gpt1", shape="gpt1-117M").config(vocab_size=40_478 + specials, context_length=512))
+    assert count_parameters(model) == expected
 
 
 def test_loss_of_a_fresh_model_is_that_of_a_uniform_guess():

@@ -1,0 +1,1 @@
+"""minGPT's adder."""
