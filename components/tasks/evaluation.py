@@ -74,8 +74,8 @@ def _write(bench: Bench, gates: Mapping[str, Verdict]) -> None:
     )
     for name in ("report.md", "report.html", "plots"):
         work.tracker.log_file(work.path(name), "plots" if name == "plots" else "")
-    table = [{"user": row["user"]} | {name: row[name]["reply"] for name in sets} for row in rows]
-    work.tracker.log_table("replies", table[: work.section.report_samples * 4], 0)
+    if table := [{"user": row["user"]} | {name: row[name]["reply"] for name in sets} for row in rows]:
+        work.tracker.log_table("replies", table[: work.section.report_samples * 4], 0)
 
 
 def _promote(work: "Work[Evaluate]", gates: Mapping[str, Verdict]) -> None:
