@@ -5,8 +5,8 @@ python -m benchmarks --only pretraining generation       # some
 python -m benchmarks --nanogpt ../nanoGPT                # with a checkout of nanoGPT; else transformers stands in
 python -m benchmarks --shakespeare input.txt             # with tinyshakespeare: loss after five minutes
 
-Results: benchmarks/results/ (latest.json, .md, .png), where groups that are not run again keep their rows, and a run in
-MLflow. Exits with 1 if a benchmark broke; a goal that is missed is shown, and is no failure.
+Results: benchmarks/results/ (.json, .md and .png of each machine), where groups that are not run again keep their rows;
+and a run in MLflow. Exits with 1 if a benchmark broke; a goal that is missed is shown, and is no failure.
 """
 
 import argparse
@@ -42,11 +42,12 @@ def main() -> None:
     os.chdir(WORK)  # sides and the workload read and write below it
     workload.build(WORK)
     about = machine.describe() | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
-    rows = report.kept(arguments.out, about["processor"], arguments.only)
+    name = machine.name(about)
+    rows = report.kept(arguments.out, name, arguments.only)
     for group in arguments.only:
         rows += [dataclasses.replace(row, group=group) for row in GROUPS[group](arguments)]
         rows.sort(key=lambda row: list(GROUPS).index(row.group))
-        report.write(rows, about, arguments.out)
+        report.write(rows, about, arguments.out, name)
     os.chdir(ROOT)
     print(report.table(rows))
     mlflow_store.log_study("benchmarks", arguments.out, about)
@@ -79,6 +80,10 @@ def _preparation(_: argparse.Namespace) -> list[Row]:
     return [*_compare(cases.preparation()), absolute.prepare_memory(WORK)]
 
 
+def _adopted(_: argparse.Namespace) -> list[Row]:
+    return _compare(cases.adopted()) if workload.adopted(WORK) else []
+
+
 GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "pretraining": _pretraining,
     "shakespeare": lambda arguments: absolute.shakespeare(WORK, arguments.shakespeare),
@@ -86,6 +91,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "reward": lambda _: _compare(cases.reward_model()),
     "ppo": lambda _: _compare(cases.ppo()),
     "generation": lambda _: _compare(cases.generation()),
+    "smollm2": _adopted,
     "preparation": _preparation,
     "overhead": lambda _: overhead.rows(),
     "serving": lambda _: serving.rows(WORK),

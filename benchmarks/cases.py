@@ -14,6 +14,11 @@ PRETRAIN_SIZES: Mapping[str, Mapping[str, int]] = {
 }
 TUNED: Mapping[str, int] = {"layers": 4, "width": 256, "heads": 4, "context": 128}
 BOTH: Mapping[str, Mapping[str, str]] = {precision: {"precision": precision} for precision in ("fp32", "bf16")}
+PACKINGS: Mapping[str, Mapping[str, Any]] = {
+    f"{precision} {'packed' if packing else 'padded'}": {"precision": precision, "packing": packing}
+    for precision in ("fp32", "bf16")
+    for packing in (False, True)
+}
 SMALL_TEXT, LARGE_TEXT = 10, 1000  # megabytes
 
 
@@ -65,15 +70,10 @@ def pretraining(checkout: Path | None) -> list[Case]:
 
 def fine_tuning() -> list[Case]:
     """SFT on ragged chats, against TRL's SFTTrainer."""
-    packings = {
-        f"{precision} {'packed' if packing else 'padded'}": {"precision": precision, "packing": packing}
-        for precision in ("fp32", "bf16")
-        for packing in (False, True)
-    }
     options = {**TUNED, "vocabulary": VOCABULARY, "steps": 4, "batch": 32}
-    goals = (Goal("TRL at its best", tuple(packings), 2.0),)
+    goals = (Goal("TRL at its best", tuple(PACKINGS), 2.0),)
     ours = Side("ours", "ours_sft", options)
-    return [Case("SFT, ragged chats", "real tokens/s", ours, _settings("trl_sft", options, packings), goals)]
+    return [Case("SFT, ragged chats", "real tokens/s", ours, _settings("trl_sft", options, PACKINGS), goals)]
 
 
 def reward_model() -> list[Case]:
@@ -110,6 +110,21 @@ def generation() -> list[Case]:
             )
         )  # fmt: skip
     return cases
+
+
+def adopted() -> list[Case]:
+    """SmolLM2-135M-Instruct: decoding against `transformers`, adapters on ragged chats against TRL with `peft`."""
+    cases = []
+    for batch in (1, 32):
+        options = {"batch": batch, "prompt": 24, "new": 24, "steps": 1, "vocabulary": 49152}
+        theirs = _settings("transformers_generate", options | {"model": "smollm2/theirs"}, BOTH)
+        ours = Side("ours", "ours_generate", options | {"model": "smollm2/ours"})
+        goals = (Goal("transformers.generate at its best", tuple(BOTH), 2.0),)
+        cases.append(Case(f"SmolLM2-135M, generation, batch {batch}", "new tokens/s", ours, theirs, goals))
+    options = {"folder": "smollm2", "context": 128, "batch": 8, "steps": 2}
+    ours, goals = Side("ours", "ours_sft", options), (Goal("TRL with peft at its best", tuple(PACKINGS), 1.3),)
+    theirs = _settings("trl_sft", options, PACKINGS)
+    return [*cases, Case("SmolLM2-135M, SFT of adapters", "real tokens/s", ours, theirs, goals)]
 
 
 def preparation() -> list[Case]:

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import re
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,16 @@ def describe() -> dict[str, Any]:
         "fp32_gflops": round(product_gflops(torch.float32)),
         "bf16_gflops": round(product_gflops(torch.bfloat16)),
     }
+
+
+def name(machine: Mapping[str, Any]) -> str:
+    """What results of such a machine are kept by: processor, cores, accelerator, and the precision it is faster in.
+
+    Processors that differ in that one alone may call themselves alike.
+    """
+    faster = "bf16" if machine["bf16_gflops"] > machine["fp32_gflops"] else "fp32"
+    said = f"{machine['processor']} {machine['cores']} cores {machine['accelerator'] or ''} {faster}"
+    return re.sub(r"\W+", "-", re.sub(r"\((R|TM|r|tm)\)", "", said)).strip("-").lower()
 
 
 def _lines(path: str) -> list[str]:

@@ -35,13 +35,11 @@ class Row:
     group: str = ""
 
 
-def kept(folder: Path, processor: str, groups: Sequence[str]) -> list[Row]:
-    """Rows of an earlier report of the same processor whose groups are not among those given."""
-    path = folder / "latest.json"
-    earlier = json.loads(path.read_text()) if path.exists() else {"machine": {}, "rows": []}
-    if earlier["machine"].get("processor") != processor:
-        return []
-    return [Row(**row) for row in earlier["rows"] if row["group"] not in groups]
+def kept(folder: Path, name: str, groups: Sequence[str]) -> list[Row]:
+    """Rows of an earlier report of the machine whose groups are not among those given."""
+    path = folder / f"{name}.json"
+    earlier = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [Row(**row) for row in earlier if row["group"] not in groups]
 
 
 def rows_of(case: Case, results: Sequence[Rates]) -> list[Row]:
@@ -87,14 +85,14 @@ def _verdict(row: Row) -> str:
     return ("met" if row.met else "**missed**") + (f"; {row.trouble.splitlines()[0][:80]}" if row.trouble else "")
 
 
-def write(rows: Sequence[Row], machine: Mapping[str, Any], folder: Path) -> None:
-    """`latest.json`, `latest.md` and `latest.png` in a folder."""
+def write(rows: Sequence[Row], machine: Mapping[str, Any], folder: Path, name: str) -> None:
+    """`<name>.json`, `.md` and `.png` in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": dict(machine), "rows": [asdict(row) for row in rows]}
-    (folder / "latest.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     about = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine.items() if value is not None)
-    (folder / "latest.md").write_text(f"{table(rows)}\n\n{about}\n")
-    plot([row for row in rows if row.ratio is not None], folder / "latest.png")
+    (folder / f"{name}.md").write_text(f"{table(rows)}\n\n{about}\n")
+    plot([row for row in rows if row.ratio is not None], folder / f"{name}.png")
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:

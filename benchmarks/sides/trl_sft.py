@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import GPT2LMHeadModel
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.sides.trl_common import load_tokenizer, quieten, scoring_config, time_training, training_arguments
@@ -28,14 +29,28 @@ LONG_ROW = {"cpu": 512, "cuda": 4096}  # tokens; measured on a CPU, where a GPU'
 
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:
-    """Load the conversations of `sft.json`; a round trains a new model on them."""
+    """Load the conversations of `sft.json`; a round trains a new model on them.
+
+    `folder` of the options has a model and its chats, and `peft`'s adapters train on all of its linear maps.
+    """
     quieten()
-    tokenizer, data = load_tokenizer(folder), _load(folder / "sft.json")
-    config = scoring_config(options, tokenizer)
+    place = folder / options.get("folder", "")
+    data, adapters = _load(place / "sft.json"), None
+    if "folder" in options:
+        tokenizer = AutoTokenizer.from_pretrained(place / "theirs")
+        adapters = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    else:
+        tokenizer = load_tokenizer(folder)
 
     def build(output_dir: str) -> SFTTrainer:
-        model = GPT2LMHeadModel(config)
-        return SFTTrainer(model, _arguments(output_dir, options), train_dataset=data, processing_class=tokenizer)
+        if adapters is None:
+            model = GPT2LMHeadModel(scoring_config(options, tokenizer))
+        else:
+            model = AutoModelForCausalLM.from_pretrained(place / "theirs", dtype=torch.float32)
+        arguments = _arguments(output_dir, options)
+        return SFTTrainer(
+            model, arguments, train_dataset=data, processing_class=tokenizer, peft_config=adapters
+        )  # fmt: skip
 
     return lambda: time_training(build).tokens_per_second
 

@@ -2,9 +2,7 @@
 
 import json
 
-import pytest
-
-from benchmarks.absolute import flops_per_token
+from benchmarks import machine
 from benchmarks.cases import Case, Goal
 from benchmarks.harness import Rates, Side, compete, ratio
 from benchmarks.report import Row, kept, rows_of, table, write
@@ -63,39 +61,25 @@ def test_a_broken_side_of_ours_is_no_verdict():
 def test_results_are_written_as_json_table_and_plot(tmp_path):
     row = Row("x", "tokens/s", 30.0, ">= 2 x peer", False, "peer (a)", 20.0, 1.5, (1.4, 1.6))
     alone = Row("y", "s", None, "<= 4 s", None, note="no peer given")
-    write([row, alone], {"cores": 2}, tmp_path)
-    content = json.loads((tmp_path / "latest.json").read_text())
+    write([row, alone], {"cores": 2}, tmp_path, "this")
+    content = json.loads((tmp_path / "this.json").read_text())
     assert content["machine"] == {"cores": 2} and content["rows"][0]["ratio"] == 1.5
     assert (
         "| x | 30 tokens/s | peer (a): 20 | 1.50 (1.40 to 1.60) | >= 2 x peer | **missed** |"
-        in (tmp_path / "latest.md").read_text()
+        in (tmp_path / "this.md").read_text()
     )
-    assert (tmp_path / "latest.png").stat().st_size > 1000
+    assert (tmp_path / "this.png").stat().st_size > 1000
 
 
-def test_groups_that_are_not_run_again_keep_their_rows_on_the_same_processor(tmp_path):
+def test_groups_that_are_not_run_again_keep_their_rows_on_the_same_machine(tmp_path):
     rows = [Row(name, "s", 1.0, "<= 4 s", True, spread=(1.0, 2.0), group=name) for name in ("a", "b")]
-    write(rows, {"processor": "this"}, tmp_path)
+    write(rows, {"processor": "this"}, tmp_path, "this")
     assert [row.name for row in kept(tmp_path, "this", ["b"])] == ["a"]
     assert kept(tmp_path, "another", ["b"]) == kept(tmp_path / "none", "this", []) == []
 
 
-def test_operations_of_a_token_by_hand():
-    """One layer, width 2, context 3, vocabulary 5: 12 * 4 + 5 * 2 = 58 weights; attention 12 * 3 * 2."""
-    assert flops_per_token({"layers": 1, "width": 2, "context": 3}, 5) == 6 * 58 + 72
-
-
-@pytest.mark.slow
-def test_the_trainer_that_is_timed_is_the_stages_own(tmp_path, monkeypatch):
-    """A round of the real pretraining side on the real workload's shape, tiny."""
-    from benchmarks import workload  # noqa: PLC0415 (it builds the default corpus)
-
-    monkeypatch.chdir(tmp_path)
-    workload.build(tmp_path)
-    options = {"layers": 1, "width": 16, "heads": 2, "context": 128, "batch": 2, "steps": 2}
-    sides = [Side("ours", "ours_pretrain", options), Side("sft", "ours_sft", options)]
-    sides.append(Side("reward", "ours_reward", options | {"replies": 4, "prompts": 2}))
-    episodes = {"context": 64, "batch": 8, "prompt": 8, "reply": 8, "inner_epochs": 1, "prompts": 16}
-    sides.append(Side("ppo", "ours_ppo", options | episodes))
-    for result in compete(sides, tmp_path, rounds=1, always=("sft", "reward", "ppo")):
-        assert result.trouble == "" and result.rates[0] > 0, result
+def test_machines_that_call_themselves_alike_differ_by_the_precision_they_are_fast_in():
+    about = {"processor": "Intel(R) Xeon(R) Processor", "cores": 2, "accelerator": None, "fp32_gflops": 273}
+    assert machine.name(about | {"bf16_gflops": 59}) == "intel-xeon-processor-2-cores-fp32"
+    assert machine.name(about | {"bf16_gflops": 505}) == "intel-xeon-processor-2-cores-bf16"
+    assert machine.name(about | {"bf16_gflops": 505, "accelerator": "H100 80GB"}).endswith("-h100-80gb-bf16")
