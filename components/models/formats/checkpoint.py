@@ -17,6 +17,7 @@ from components.models.formats.gguf_file import GgufFile
 from components.models.formats.gguf_tokenizer import gguf_tokenizer
 from components.models.formats.peft_folder import base_of, is_adapter
 from components.models.formats.stored import read_json
+from components.models.formats.tensorflow_checkpoint import ENDOFTEXT, gpt2_tokenizer, is_tensorflow
 from components.models.formats.transformers_format import import_model
 from components.models.transformer import GPT
 
@@ -51,6 +52,8 @@ def load_checkpoint(source: Path) -> tuple[GPT, Checkpoint]:
         tokenizer = gguf_tokenizer(file)
         bos, eos = (_token(tokenizer, file.value(f"tokenizer.ggml.{name}_token_id")) for name in ("bos", "eos"))
         return import_model(source), Checkpoint(tokenizer, file.value("tokenizer.chat_template"), bos, eos)
+    if is_tensorflow(source):
+        return import_model(source), Checkpoint(gpt2_tokenizer(source), bos=ENDOFTEXT, eos=ENDOFTEXT)
     # Adapters that came without a tokenizer have their base's.
     folder = base_of(source) if is_adapter(source) and not (source / "tokenizer.json").exists() else source
     if not (folder / "tokenizer.json").exists():
