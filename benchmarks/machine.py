@@ -47,11 +47,11 @@ def describe() -> dict[str, Any]:
 
 
 def name(machine: Mapping[str, Any]) -> str:
-    """What results of such a machine are kept by: processor, cores, accelerator, and the precision it is faster in.
+    """What results of such a machine are kept by: processor, cores, accelerator, and bf16 where that is clearly faster.
 
     Processors that differ in that one alone may call themselves alike.
     """
-    faster = "bf16" if machine["bf16_gflops"] > machine["fp32_gflops"] else "fp32"
+    faster = "bf16" if machine["bf16_gflops"] > 1.2 * machine["fp32_gflops"] else "fp32"
     said = f"{machine['processor']} {machine['cores']} cores {machine['accelerator'] or ''} {faster}"
     return re.sub(r"\W+", "-", re.sub(r"\((R|TM|r|tm)\)", "", said)).strip("-").lower()
 

@@ -73,7 +73,7 @@ def adopted(folder: Path) -> Path | None:
 
 def _write_chats(path: Path, chat: ChatTokenizer, conversations: list[list[dict[str, str]]]) -> None:
     pieces = [piece for c in conversations for piece in split_conversation(chat, c, max_tokens=128)]
-    sft = {"input_ids": [p.input_ids for p in pieces], "loss_mask": [p.loss_mask for p in pieces], "pad": chat.pad}
+    sft = {"input_ids": [p.input_ids for p in pieces], "loss_mask": [p.loss_mask for p in pieces]}
     path.write_text(json.dumps(sft))
 
 

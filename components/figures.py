@@ -59,6 +59,10 @@ def problems(pipeline: "OpenPipeline", sections: Mapping[str, Any], gates: Mappi
         for name in ("plain", "reference"):
             if strange := [each for each in fed[name] if each not in fed["models"]]:
                 yield f"{node}: {name} has {', '.join(strange)}, which is not among its models"
+        if several := [name for name in ("prompts", "tokens", "demonstrations") if len(fed[name]) > 1]:
+            yield f"{node}: {', '.join(several)} are fed by more than one node"
+        if fed["labeler"] and not fed["demonstrations"]:
+            yield f"{node}: what a labeler likes is measured by demonstrations, which nothing feeds to the node"
         for task in sections[node].tasks:
             lacking = [name for name in task.needs if not fed[name]]
             if lacking:

@@ -167,8 +167,9 @@ def _named_files(workspace: Workspace) -> Iterator[str]:
     """The user's files that the variant's parameters name: git may not know them. What nodes make, they make there."""
     pipeline = workspace.pipeline
     params = parameters.check(workspace.tree, pipeline, source=str(pipeline.params_file))
+    made = [pipeline.artifacts / node for node in pipeline.stages]
     for section in params.sections.values():
-        named = (name for name in files_of(section) if not Path(name).is_relative_to(pipeline.artifacts))
+        named = (name for name in files_of(section) if not any(Path(name).is_relative_to(own) for own in made))
         yield from (name for name in named if (workspace.home / name).is_file() and name[0] != "/")
 
 

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.recording import stage_in
 from benchmarks.sides.ours_common import NEVER, optimizer, train
-from components.checkpoints import load_gpt
-from components.data.chat import EncodedChat
+from components.checkpoints import load_gpt, load_tokenizer
+from components.data.chat import ChatTokenizer, EncodedChat
 from components.data.demonstrations import pad_rows
 from components.models.adapters import trainable
 from components.models.sizes import config_for
@@ -44,7 +44,8 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     )
     data = json.loads((place / "sft.json").read_text())
     pieces = [EncodedChat(*piece) for piece in zip(data["input_ids"], data["loss_mask"], strict=True)]
-    rows = pad_rows(pieces, pad_id=data["pad"], width=context + 1)
+    chat = load_tokenizer(place / "ours") if "folder" in options else ChatTokenizer.load(folder / "tokenizer.json")
+    rows = pad_rows(pieces, pad_id=chat.pad, width=context + 1)
     torch.manual_seed(0)
     if "folder" in options:
         model = trainable(load_gpt(place / "ours"), stage.section.weights)

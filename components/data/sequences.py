@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 
@@ -74,10 +74,3 @@ def pack(prompts: list[list[int]], replies: list[list[int]], *, pad_id: int) -> 
     mask = torch.arange(int(reply_lengths.max())) < reply_lengths[:, None]
     distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
     return SequenceBatch(input_ids, lengths, mask, torch.tensor([distinct[tuple(prompt)] for prompt in prompts]))
-
-
-def gather_positions(per_token: Shaped[Tensor, "B T *D"], positions: Int[Tensor, "B R"]) -> Shaped[Tensor, "B R *D"]:
-    """Values, a number or a vector a token, at given positions of each row."""
-    if per_token.ndim == 2:
-        return per_token.gather(1, positions)
-    return per_token.gather(1, positions[:, :, None].expand(-1, -1, per_token.shape[-1]))

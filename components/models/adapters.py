@@ -34,7 +34,7 @@ class LoraLinear(nn.Linear):
     def forward(
         self, input: Float[Tensor, "*places {self.in_features}"]
     ) -> Float[Tensor, "*places {self.out_features}"]:
-        rows = input.flatten(0, -2)
+        rows = input.reshape(-1, self.in_features)
         frozen = F.linear(rows, self.weight, self.bias)
         found = torch.addmm(frozen, F.linear(rows, self.down), self.up.mT, alpha=self.alpha / self.rank)
         return found.view(*input.shape[:-1], self.out_features)

@@ -15,9 +15,10 @@ from torch.autograd.function import once_differentiable
 
 from components.models.attention import attend, causal, in_sight, split_heads
 
-# Tokens that go through a model together: more would leave a CPU's caches; elsewhere kernels should be long.
+# Tokens that go through a model together: more would leave a CPU's caches; elsewhere kernels should
+# be long, but each reply has a copy of its prompt's keys and values.
 TOGETHER = {"cpu": 2048}
-TOGETHER_ELSEWHERE = 2**16
+TOGETHER_ELSEWHERE = 2**14
 
 
 def in_groups(order: Iterable[int], sizes: Sequence[int], device: torch.device) -> Iterator[list[int]]:

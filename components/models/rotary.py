@@ -87,7 +87,7 @@ def _turn(heads: Tensor, cosines: Tensor | None, sines: Tensor | None, out: Tens
     first, second = heads[..., :half], heads[..., half : 2 * half]
     for place, one, other, sign in ((0, first, second, -1), (half, second, first, 1)):
         written = out[..., place : place + half]
-        if heads.dtype == cosines.dtype:
+        if heads.dtype == cosines.dtype and not torch.compiler.is_compiling():  # which knows no such `out`
             torch.mul(one, cosines, out=written).addcmul_(other, sines, value=sign)
         else:
             written.copy_((one * cosines).addcmul_(other, sines, value=sign))

@@ -27,7 +27,7 @@ Problem = tuple[int, int]
 class Addition:
     """Problems of `digits`, and how many: to train on, repetitions included, and held out."""
 
-    digits: Annotated[int, Field(ge=1, le=9)]
+    digits: Annotated[int, Field(ge=1, le=8)]
     training_lines: Count
     validation_problems: Count
     test_problems: Count  # and as many with a digit more

@@ -62,6 +62,8 @@ def open_court(stage: Work[Any], tokenizer: ChatTokenizer) -> Court:
         referees["judge"] = scalar_scores(stage, next(iter(stage.read_all("judge").values())), tokenizer)
         left_out["gold"] = "the labeler is a file: what its people like has no formula"
         left_out["share_of_ceiling"] = "the labeler is a file: how often its people contradict themselves is not known"
+    if not folders:
+        return Court(referees, inapplicable, left_out)
     try:
         people = Typicality.of_demonstrations(*(folder / f"{split}.jsonl" for folder in folders for split in HELD_OUT))
         referees["typicality"] = lambda _, replies: [people.score(reply.text(tokenizer)) for reply in replies]

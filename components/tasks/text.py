@@ -14,7 +14,7 @@ BATCH = 32  # windows
 
 @section
 class TextTask(Task):
-    """Loss on the split's plain text, in nats a token and bits a byte, and its increase over the reference's."""
+    """Loss on the split's plain text, in nats a token and bits a byte."""
 
     kind: Literal["text"]
     needs: ClassVar = ("tokens",)

@@ -68,8 +68,11 @@ class ImitationModule(SupervisedModule):
         return epoch_rows(step, batch_size=self.params.batch_size, num_rows=num_rows, seed=self.seed)
 
     def make_batch(self, step: int) -> list[Tensor]:
-        rows = self.share(self.rows(step))
-        return [self.train_rows.input_ids[rows], self.train_rows.loss_mask[rows]]
+        rows, data = self.share(self.rows(step)), self.train_rows
+        if not rows:  # of more processes than rows; each takes part in every backward pass
+            nothing = torch.full_like(data.input_ids[:1], data.pad_id)
+            return [nothing, torch.zeros_like(nothing, dtype=torch.bool)]
+        return [data.input_ids[rows], data.loss_mask[rows]]
 
     def train_on(self, batch: list[Tensor], step: int) -> dict[str, float]:
         count = self.total(batch[1][:, 1:].sum())

@@ -39,6 +39,14 @@ def test_the_loss_without_padding_is_that_of_the_padded_batch(module, monkeypatc
     torch.testing.assert_close(torch.autograd.grad(grouped, weights), torch.autograd.grad(plain, weights))
 
 
+def test_a_process_without_a_row_takes_part_with_one_that_counts_nothing(module, monkeypatch):
+    monkeypatch.setattr(module, "share", lambda rows: rows[99:])
+    ids, mask = module.make_batch(0)
+    loss = module.loss(ids, mask, torch.tensor(5))
+    assert float(loss) == 0 and not (ids[:, 1:] != module.train_rows.pad_id).any()
+    assert not any(found.any() for found in torch.autograd.grad(loss, list(module.network.parameters())))
+
+
 def test_a_sharded_strategy_is_lightnings_own(module, tmp_path):
     """Without a GPU the farthest that one goes: Lightning takes the name, and refuses the processor."""
     module.stage = make_stage(tmp_path, "sft", compute__strategy="fsdp", compute__devices=2, compute__accelerator="cpu")

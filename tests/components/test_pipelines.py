@@ -115,6 +115,24 @@ def test_a_gate_is_for_a_model_of_the_pipeline_and_a_task_for_what_its_node_is_f
     assert "evaluate.tasks: pair_accuracy needs reward, which nothing feeds to the node evaluate" in said(tree, less)
 
 
+def test_an_evaluation_may_lack_what_its_tasks_do_not_measure_with():
+    default, tree = open_pipeline(root=ROOT), parameters.read_tree(ROOT / "params.yaml")
+    node = default.nodes["evaluate"]
+
+    def refused(**inputs):
+        fed = {name: value for name, value in {**node.inputs, **inputs}.items() if value}
+        return said(tree, replace(default, nodes={**default.nodes, "evaluate": replace(node, inputs=fed)}))
+
+    assert "evaluate: what a labeler likes is measured by demonstrations" in refused(demonstrations=())
+    assert "evaluate.tasks: text needs tokens" in refused(tokens=())
+    assert "evaluate: prompts, tokens are fed by more than one node" in refused(
+        prompts=("prepare/prompts", "./other"), tokens=("prepare/tokens", "./more")
+    )
+    parameters.check(
+        parameters.read_tree(ROOT / "pipelines/adder/params.yaml"), open_pipeline("adder", ROOT), source=""
+    )
+
+
 def test_what_a_node_is_fed_and_what_its_values_ask_for_agree_before_anything_starts():
     """All at once, from the parameters alone: a tokenizer and a network are new or of the model that feeds the node."""
     default, tree = open_pipeline(root=ROOT), parameters.read_tree(ROOT / "params.yaml")

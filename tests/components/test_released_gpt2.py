@@ -113,6 +113,26 @@ def test_what_is_broken_is_named(copy, broken, message):
         load_checkpoint(copy)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": (2**62,), "length": 2**64},
+        {"offset": 2**63},
+        {"shape": (0, 8, 24), "length": 0},
+        {"shape": (3, 8, 24), "length": 4 * 3 * 8 * 24},
+        {"length": 7},
+        {"shape": (1,) * 70, "length": 4},
+    ],
+    ids=["too many", "far", "none", "three maps", "length", "dimensions"],
+)
+def test_a_place_that_cannot_be_is_refused_before_anything_is_read(change):
+    checkpoint = TensorflowCheckpoint(RELEASED)
+    name = "transformer.h.0.attn.c_attn.weight"
+    checkpoint.entries[name] = checkpoint.entries[name]._replace(**change)
+    with pytest.raises(FormatError, match="another length or shape"):
+        checkpoint.tensor(name)
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="the released vocabulary is not at hand")
 def test_ids_are_those_of_the_released_vocabulary(tmp_path):
     """minGPT's example (mingpt/bpe.py) and others, as published."""

@@ -1,10 +1,14 @@
 """Queries and keys turn as complex numbers do, and have mean square 1 where that is asked; values stay."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from components.models.config import Rotary
 from components.models.rotary import angles, prepare_heads
+from tests.contracts.imports import ROOT
 
 ROTARIES = [None, Rotary(width=8, base=100.0), Rotary(width=4, base=50.0, direction=-1)]
 EPSILONS = [None, 1e-3]
@@ -63,3 +67,20 @@ def test_every_row_has_positions_of_its_own():
     longer = torch.cat([torch.zeros(2, 2, 4, 8, dtype=torch.float64), drawn()], dim=1)
     expected = by_complex_numbers(longer, rotary, 3, None)[1, 2:]
     torch.testing.assert_close(found[1], expected, atol=1e-6, rtol=1e-6)
+
+
+COMPILED = """
+import torch
+from components.models.config import GPTConfig, Rotary
+from components.models.transformer import GPT
+model = GPT(GPTConfig(8, 4, 1, 4, 1, rotary=Rotary(100.0, 4), qk_norm=True, norm="rms_plain"))
+ids = torch.zeros(2, 3, dtype=torch.long)
+compiled = torch.compile(model.__call__, backend="eager", fullgraph=True)
+assert torch.equal(compiled(ids), model(ids))
+compiled(ids).sum().backward()
+"""
+
+
+def test_a_model_with_it_is_one_graph_for_the_compiler():
+    """In a process of its own: what checks shapes while tests run cannot be compiled within a function of autograd."""
+    subprocess.run([sys.executable, "-c", COMPILED], cwd=ROOT, check=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from components.data.records import RecordError
-from components.data.sequences import gather_positions, pack
+from components.data.sequences import pack
 from components.data.tokens import TokenFile, TokenFileWriter
 
 
@@ -38,7 +38,7 @@ def test_packed_replies_line_up_with_the_positions_that_predict_them():
     assert batch.response_mask.tolist() == [[True, True, False], [True, True, True]]
     assert batch.last_positions.tolist() == [4, 3]
     assert batch.response_ids[batch.response_mask].tolist() == [5, 6, 7, 8, 9]
-    before = gather_positions(batch.input_ids, batch.predicting_positions)
+    before = batch.input_ids.gather(1, batch.predicting_positions)
     assert before[batch.response_mask].tolist() == [3, 5, 4, 7, 8]
     cut = batch.rows(torch.tensor([0]))
     assert cut.input_ids.tolist() == [[1, 2, 3, 5, 6]]

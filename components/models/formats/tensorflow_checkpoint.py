@@ -71,7 +71,7 @@ class TensorflowCheckpoint(Container):
             entries = dict(_table(self.index.read_bytes()))
             self.shards = _numbers(entries.pop(b"", b"")).get(1, 1)
             found = {_named(key.decode()): _entry(value) for key, value in entries.items() if key.startswith(b"model/")}
-        except (IndexError, KeyError, ValueError, struct.error) as error:
+        except (OSError, IndexError, KeyError, ValueError, struct.error) as error:
             raise FormatError(f"{self.index} is no table of tensors that can be read: {error}") from error
         self.entries = found
 
@@ -83,15 +83,17 @@ class TensorflowCheckpoint(Container):
         path = self.index.with_suffix(f".data-{entry.shard:05}-of-{self.shards:05}")
         if entry.dtype not in TYPES:
             raise FormatError(f"{self.index}: {name} has the type {entry.dtype}, and float, half and double are read")
-        kind, count = np.dtype(TYPES[entry.dtype]), math.prod(entry.shape)
+        kind = np.dtype(TYPES[entry.dtype])
+        # A map is kept as a convolution over one place.
+        shape = entry.shape[1:] if len(entry.shape) == 3 and entry.shape[0] == 1 else entry.shape
+        count = math.prod(shape)
         try:
-            numbers = np.fromfile(path, kind, count, offset=entry.offset)
+            there = path.stat().st_size
+            if len(shape) not in (1, 2) or not 0 < count * kind.itemsize == entry.length <= there - entry.offset:
+                raise FormatError(f"{path} ends before {name} does, or {self.index} gives it another length or shape")
+            return torch.from_numpy(np.fromfile(path, kind, count, offset=entry.offset).reshape(shape))
         except OSError as error:
             raise FormatError(f"{path} cannot be read: {error}") from error
-        if len(numbers) != count or entry.length != count * kind.itemsize:
-            raise FormatError(f"{path} ends before {name} does, or {self.index} gives it another length")
-        found = torch.from_numpy(numbers.reshape(entry.shape))
-        return found[0] if found.ndim == 3 else found  # a map is kept as a convolution over one place
 
 
 def _named(name: str) -> str:
@@ -168,3 +170,5 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at, shift = at + 1, shift + 7
         if byte < 128:
             return value, at
+        if shift > 63:
+            raise ValueError("a number is too long")
