@@ -23,7 +23,7 @@ from tests.contracts.imports import ROOT
 PIPELINE = """
 from components.stage import Pipeline, node
 PREPARED, COMPARED = "./artifacts/prepare", "./artifacts/compare"
-HELD_OUT = {name: f"{PREPARED}/{name}" for name in ("prompts", "tokens", "demonstrations")}
+HELD_OUT = {name: (f"{PREPARED}/{name}",) for name in ("prompts", "tokens", "demonstrations")}
 PIPELINE = Pipeline(
     node("pretrain", tokenizer=f"{PREPARED}/tokenizer.json", tokens=f"{PREPARED}/tokens"),
     node("sft", base="pretrain/model", demonstrations=f"{PREPARED}/demonstrations"),
