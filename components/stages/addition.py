@@ -8,6 +8,7 @@ the problems that are not held out; of problems with a digit more it has none.
 import json
 import random
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from components.work import Work
 
 Problem = tuple[int, int]
+LINES_BEFORE = (
+    4  # in a query: windows of text hardly ever begin with a line, so that a bare one is what no model has seen
+)
 
 
 @section
@@ -74,27 +78,33 @@ def run(work: "Work[Addition]") -> None:
     for split, problems in (("train", drawn(params, apart, draw)), ("validation", validation), ("test", test)):
         _write_tokens(work.path(f"tokens/{split}.bin"), problems, params.digits, tokenizer)
     longer = held_out(params.test_problems, params.digits + 1, draw)
-    _write_items(work.path("items/validation.jsonl"), validation, params.digits)
-    _write_items(work.path("items/test.jsonl"), test, params.digits)
-    _write_items(work.path("items/longer.jsonl"), longer, params.digits + 1)
+    before = _text(islice(drawn(params, apart, draw), LINES_BEFORE), params.digits)
+    _write_items(work.path("items/validation.jsonl"), validation, params.digits, before)
+    _write_items(work.path("items/test.jsonl"), test, params.digits, before)
+    _write_items(work.path("items/longer.jsonl"), longer, params.digits + 1, before)
     work.metrics |= {"problems": 100**params.digits, "held_out": len(apart), "training_lines": params.training_lines}
 
 
+def _text(problems: Iterable[Problem], digits: int) -> str:
+    """A line a problem."""
+    return "".join("\n" + "".join(written(problem, digits)) for problem in problems)
+
+
 def _write_tokens(path: Path, problems: Iterable[Problem], digits: int, tokenizer: "ChatTokenizer") -> None:
-    """One text of a line a problem."""
+    """All problems as one text."""
     from components.data.tokens import TokenFileWriter
 
-    text = "".join("\n" + "".join(written(problem, digits)) for problem in problems) + "\n"
+    text = _text(problems, digits) + "\n"
     writer = TokenFileWriter(path, vocab_size=tokenizer.vocab_size, endoftext=tokenizer.endoftext)
     writer.extend([text], [tokenizer.encode_text(text)])
     writer.close()
 
 
-def _write_items(path: Path, problems: Iterable[Problem], digits: int) -> None:
-    """What evaluations of exact answers read; a query begins as training lines do, after the end of another."""
+def _write_items(path: Path, problems: Iterable[Problem], digits: int, before: str) -> None:
+    """What evaluations of exact answers read: a problem's terms after other lines, as windows of training have them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = (written(problem, digits) for problem in problems)
-    lines = (json.dumps({"query": "\n" + terms, "answer": answer}) + "\n" for terms, answer in rows)
+    lines = (json.dumps({"query": f"{before}\n{terms}", "answer": answer}) + "\n" for terms, answer in rows)
     path.write_text("".join(lines))
 
 

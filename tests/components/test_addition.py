@@ -49,6 +49,10 @@ def items(out, name):
     return [json.loads(line) for line in (out / f"items/{name}.jsonl").read_text().splitlines()]
 
 
+def held_lines(lines):
+    return set(lines["validation"]) | set(lines["test"])
+
+
 def test_every_line_is_a_sum(made):
     _, lines = made
     assert [len(lines[split]) for split in ("train", "validation", "test")] == [3000, 40, 50]
@@ -59,11 +63,14 @@ def test_every_line_is_a_sum(made):
 def test_what_is_held_out_is_asked_and_never_trained_on(made):
     out, lines = made
     for split in ("validation", "test"):
-        assert [row["query"] + row["answer"] for row in items(out, split)] == ["\n" + line for line in lines[split]]
-    assert len(set(lines["validation"]) | set(lines["test"])) == 90
-    assert not set(lines["train"]) & (set(lines["validation"]) | set(lines["test"]))
+        asked = [row["query"] + row["answer"] for row in items(out, split)]
+        assert [text.split("\n")[-1] for text in asked] == lines[split]
+        before = {tuple(text.split("\n")[1:-1]) for text in asked}
+        assert len(before) == 1 and len(held_lines(lines) & set(*before)) == 0 and len(*before) == 4
+    assert len(held_lines(lines)) == 90
+    assert not set(lines["train"]) & held_lines(lines)
     longer = items(out, "longer")
-    assert len(longer) == 50 and {(len(row["query"]), len(row["answer"])) for row in longer} == {(7, 4)}
+    assert len(longer) == 50 and {(len(row["query"]), len(row["answer"])) for row in longer} == {(4 * 8 + 7, 4)}
 
 
 def test_a_digit_is_a_token(made):
