@@ -11,6 +11,13 @@ from transformers import (
     Qwen2Config,
 )
 
+from components.models.families.gpt1 import Gpt1
+from components.models.families.gpt2 import Gpt2
+from components.models.families.gpt3 import Gpt3
+from components.models.families.llama import Llama
+from components.models.families.nanochat import Nanochat
+from components.models.families.neox import Neox
+
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 16}  # fmt: skip
 SMALL = {
@@ -46,6 +53,17 @@ CONFIGS = {
     "nanochat-shared": NanoChatConfig(**SMALL | {"num_attention_heads": 6}, intermediate_size=76, num_key_value_heads=2,
                                       final_logit_softcapping=3.0),
 }  # fmt: skip
+
+# Ours, tiny.
+SHAPE = {"shape": "2x16x2"}
+FAMILIES = [
+    Gpt1(kind="gpt1", **SHAPE),
+    Gpt2(kind="gpt2", **SHAPE),
+    Gpt3(kind="gpt3", band=3, **SHAPE),
+    Llama(kind="llama", kv_heads=1, **SHAPE),
+    Neox(kind="neox", **SHAPE),
+    Nanochat(kind="nanochat", **SHAPE),
+]
 
 
 def randomize(model: torch.nn.Module, std: float = 0.2) -> torch.nn.Module:

@@ -77,7 +77,7 @@ def test_weights_come_back_bit_for_bit(tmp_path, tokenizer):
     assert all(torch.equal(weight, back[name]) for name, weight in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama-2", "qwen2", "neox"])
+@pytest.mark.parametrize("name", ["gpt1", "gpt2", "llama-2", "qwen2", "neox"])
 def test_transformers_scores_what_an_exported_reward_model_scores(tmp_path, name):
     torch.manual_seed(0)
     said = AutoModelForCausalLM.from_config(CONFIGS[name]).config.to_dict()

@@ -5,25 +5,11 @@ import torch
 
 from components.models import packed
 from components.models.cache import LayerMemory, Memory
-from components.models.families.gpt1 import Gpt1
-from components.models.families.gpt2 import Gpt2
-from components.models.families.gpt3 import Gpt3
-from components.models.families.llama import Llama
-from components.models.families.nanochat import Nanochat
-from components.models.families.neox import Neox
 from components.models.packed import Packed, Segment, in_groups
 from components.models.transformer import GPT
+from tests.components.families import FAMILIES
 
 CPU = torch.device("cpu")
-SHAPE = {"shape": "2x16x2"}
-FAMILIES = [
-    Gpt1(kind="gpt1", **SHAPE),
-    Gpt2(kind="gpt2", **SHAPE),
-    Gpt3(kind="gpt3", band=3, **SHAPE),
-    Llama(kind="llama", kv_heads=1, **SHAPE),
-    Neox(kind="neox", **SHAPE),
-    Nanochat(kind="nanochat", **SHAPE),
-]
 # Row 0 whole; a beginning of row 1 that rows 1, 2 and 3 continue, each to an end of its own; a token of row 4.
 SEGMENTS = [
     Segment(0, 0, 7),

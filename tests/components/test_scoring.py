@@ -8,26 +8,12 @@ from torch.nn import functional as F
 
 from components.data.sequences import pack
 from components.losses.sampling import Sampling, scaled_logits
-from components.models.families.gpt1 import Gpt1
-from components.models.families.gpt2 import Gpt2
-from components.models.families.gpt3 import Gpt3
-from components.models.families.llama import Llama
-from components.models.families.nanochat import Nanochat
-from components.models.families.neox import Neox
 from components.models.heads import ScalarGPT
 from components.models.scoring import response_logits, response_logprobs, response_values, sequence_scores
 from components.models.transformer import GPT
+from tests.components.families import FAMILIES
 
 PROMPTS = [[3, 4, 5, 6], [7], [8, 9]]
-SHAPE = {"shape": "2x16x2"}
-FAMILIES = [
-    Gpt1(kind="gpt1", **SHAPE),
-    Gpt2(kind="gpt2", **SHAPE),
-    Gpt3(kind="gpt3", band=3, **SHAPE),
-    Llama(kind="llama", kv_heads=1, **SHAPE),
-    Neox(kind="neox", **SHAPE),
-    Nanochat(kind="nanochat", **SHAPE),
-]
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.kind)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from components.models.config import GPTConfig
 from components.models.families.family import Family, Layout, Stored
-from components.models.families.keys import Keys
+from components.models.families.keys import Keys, gpt_keys
 from components.models.sizes import parse_size
 from components.sections.base import section
 
@@ -48,19 +48,7 @@ def read(found: Mapping[str, Any]) -> GPTConfig:
 
 def write(config: GPTConfig) -> dict[str, Any]:
     """The keys of a `config.json`."""
-    return {
-        "vocab_size": config.vocab_size,
-        "n_positions": config.context_length,
-        "n_embd": config.width,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        "afn": "gelu",
-        "layer_norm_epsilon": config.norm_epsilon,
-        "tie_word_embeddings": config.tied,
-        "resid_pdrop": 0.0,
-        "embd_pdrop": 0.0,
-        "attn_pdrop": 0.0,
-    }
+    return gpt_keys(config) | {"afn": "gelu"}
 
 
 def weights(config: GPTConfig) -> dict[str, Stored]:

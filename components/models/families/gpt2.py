@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from components.models.config import GPTConfig
 from components.models.families.family import Family, Layout, Stored
-from components.models.families.keys import Keys
+from components.models.families.keys import Keys, gpt_keys
 from components.models.sizes import config_for
 from components.sections.base import section
 
@@ -55,20 +55,7 @@ def read(found: Mapping[str, Any]) -> GPTConfig:
 def write(config: GPTConfig) -> dict[str, Any]:
     """The keys of a `config.json`."""
     names = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
-    return {
-        "vocab_size": config.vocab_size,
-        "n_positions": config.context_length,
-        "n_embd": config.width,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        "n_inner": config.mlp_size,
-        "activation_function": names[config.activation],
-        "layer_norm_epsilon": config.norm_epsilon,
-        "tie_word_embeddings": config.tied,
-        "resid_pdrop": 0.0,
-        "embd_pdrop": 0.0,
-        "attn_pdrop": 0.0,
-    }
+    return gpt_keys(config) | {"n_inner": config.mlp_size, "activation_function": names[config.activation]}
 
 
 def weights(config: GPTConfig) -> dict[str, Stored]:

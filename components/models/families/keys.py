@@ -131,6 +131,22 @@ class Keys:
             raise FormatError("; ".join(self.problems))
 
 
+def gpt_keys(config: GPTConfig) -> dict[str, Any]:
+    """What the files of GPT and of GPT-2 call alike."""
+    return {
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context_length,
+        "n_embd": config.width,
+        "n_layer": config.num_layers,
+        "n_head": config.num_heads,
+        "layer_norm_epsilon": config.norm_epsilon,
+        "tie_word_embeddings": config.tied,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    }
+
+
 def shape_keys(config: GPTConfig) -> dict[str, int]:
     """What `Keys.shape` reads."""
     return {
