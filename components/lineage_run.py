@@ -179,16 +179,18 @@ def move_alias(client: Any, version: Any, alias: str) -> bool:
 
 
 def reconcile() -> list[str]:
-    """Mark as KILLED the lineages whose process is gone, and their stages; the Prefect flow runs they belonged to."""
+    """Mark as KILLED the lineages and stages whose process is gone; the Prefect flow runs they belonged to.
+
+    A stage is as its lineage is, which may have been closed by a flow that was stopped while the stage was starting.
+    """
     client, experiment = store.connect()
-    dead = []
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING' and tags.kind = 'lineage'"):
-        if is_alive(run.data.tags.get("session", "")):
-            continue
-        children = client.search_runs(
-            [experiment], f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-        )
-        for lost in [*children, run]:
-            client.set_terminated(lost.info.run_id, "KILLED")
-        dead.append(run.data.tags.get("prefect.flow_run", ""))
-    return [flow_run for flow_run in dead if flow_run]
+    running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
+    lineages = {run.info.run_id: run for run in running if run.data.tags.get("kind") == "lineage"}
+    parents = {run.data.tags.get("mlflow.parentRunId", "") for run in running} - lineages.keys() - {""}
+    lineages |= {run_id: client.get_run(run_id) for run_id in parents}
+    gone = {key: run for key, run in lineages.items() if not is_alive(run.data.tags.get("session", ""))}
+    lost = [run for run in running if {run.info.run_id, run.data.tags.get("mlflow.parentRunId")} & gone.keys()]
+    for run in lost:
+        client.set_terminated(run.info.run_id, "KILLED")
+    flow_runs = (gone[run.info.run_id].data.tags.get("prefect.flow_run") for run in lost if run.info.run_id in gone)
+    return [flow_run for flow_run in flow_runs if flow_run]

@@ -70,7 +70,11 @@ class StageTracker:
         self._buffer = MetricBuffer()
 
     def __enter__(self) -> "StageTracker":
-        self._guard("start the run", lambda: None)
+        try:
+            self._guard("start the run", lambda: None)
+        except BaseException as error:  # a Ctrl-C while the run was being made: it is closed as one that ran
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(

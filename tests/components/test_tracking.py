@@ -158,6 +158,34 @@ def test_lineages_whose_process_is_gone_are_reconciled_and_living_ones_are_not(s
     assert statuses == ["KILLED", "KILLED", "RUNNING"]
 
 
+def test_a_stage_that_outlived_its_closed_lineage_is_reconciled(store):
+    client, experiment = connect()
+
+    def stage_of(session):
+        parent = client.create_run(experiment, tags={"kind": "lineage", "session": session}).info.run_id
+        client.set_terminated(parent, "KILLED")
+        return client.create_run(experiment, tags={"kind": "stage", "mlflow.parentRunId": parent}).info.run_id
+
+    lost, kept = stage_of("999999999:1.00"), stage_of(process_identity())
+    assert reconcile() == []
+    assert [client.get_run(run).info.status for run in (lost, kept)] == ["KILLED", "RUNNING"]
+
+
+def test_a_stage_that_is_stopped_while_its_run_is_made_closes_it(store, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow_store, "log_inputs", stopped)  # after the run of the stage was made
+    with lineage(store) as parent:
+        parent.start()
+        monkeypatch.setenv("GPTLINEAGE_PARENT_RUN", parent.run_id)
+        with pytest.raises(KeyboardInterrupt), tracker(store):
+            pytest.fail("the stage began")
+    client, experiment = connect()
+    (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+    assert child.info.status == "KILLED"
+
+
 def test_store_lies_below_mlruns(store):
     connect()
     assert (store / "mlruns/mlflow.db").exists()
