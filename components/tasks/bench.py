@@ -1,9 +1,10 @@
 """What evaluations measure with: models, replies, referees and comparisons, each made when it is first asked for."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +15,10 @@ from components.arithmetic import device_of, precision_of
 from components.checkpoints import load_gpt, load_tokenizer
 from components.data.comparisons import EncodedComparison, encode_comparison
 from components.data.records import Comparison, read_records
-from components.data.sequences import pack
+from components.data.sequences import SequenceBatch, pack
 from components.data.tokens import TokenFile
 from components.evaluation.perplexity import token_file_loss
-from components.evaluation.replies import ReplySet
+from components.evaluation.replies import ReplySet, Sampled
 from components.losses.language_modelling import next_token_loss
 from components.losses.ppo import kl_k1
 from components.losses.sampling import Sampling, candidates
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 NEWLINE = "\n"
+Said = TypeVar("Said", bound=Sampled)
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,7 @@ class Bench:
         self.fed = work.pipeline.fed(work.name)
         self.device, self.precision = device_of(work), precision_of(work)
         self.tokenizer = load_tokenizer(work.read_all("models")[self.fed["models"][-1]])
-        # Kept for as long as the bench is: several evaluations look at the same replies and losses.
-        self.replies = lru_cache(maxsize=None)(self._judged)
+        # Kept for as long as the bench is: several evaluations look at the same losses.
         self.text_loss = lru_cache(maxsize=None)(self._text_loss)
         self.network = lru_cache(maxsize=2)(self._network)  # no measure looks at more at once; all may not fit
 
@@ -84,17 +85,35 @@ class Bench:
             found["reward"] = scalar_scores(self.work, folder, self.tokenizer)
         return found
 
+    @cached_property
+    def replies(self) -> dict[str, ReplySet]:
+        """Each model's replies, and what the referees and the reward model say of each."""
+        said = {name: self._replies(name) for name in self.fed["models"]}
+        rows = self._beside(list(said.values()))
+        scores = {by: np.reshape(score(*rows), (-1, len(said))) for by, score in self.judges.items()}
+        return {
+            name: ReplySet(
+                replies=replies,
+                texts=[reply.text(self.tokenizer) for reply in replies],
+                scores={by: found[:, column].tolist() for by, found in scores.items()},
+            )
+            for column, (name, replies) in enumerate(said.items())
+        }
+
+    def _beside(self, said: Sequence[Sequence[Said]]) -> tuple[list[EncodedPrompt], list[Said]]:
+        """Several models' replies as rows: all to one prompt together, so that whoever judges them reads it once."""
+        prompts = [prompt for prompt in self.prompts for _ in said]
+        return prompts, [reply for replies in zip(*said, strict=True) for reply in replies]
+
+    def _batches(self, prompts: Sequence[EncodedPrompt], replies: Sequence[Sampled]) -> Iterator[SequenceBatch]:
+        size = self.work.section.batch_size
+        for start in range(0, len(prompts), size):
+            part = slice(start, start + size)
+            ids = [p.ids for p in prompts[part]], [r.ids for r in replies[part]]
+            yield pack(*ids, pad_id=self.tokenizer.pad).to(self.device)
+
     def _network(self, name: str) -> GPT:
         return load_gpt(self.work.read_all("models")[name]).to(self.device)
-
-    def _judged(self, name: str) -> ReplySet:
-        """A model's replies, and what the referees and the reward model say of each."""
-        replies = self._replies(name)
-        return ReplySet(
-            replies=replies,
-            texts=[reply.text(self.tokenizer) for reply in replies],
-            scores={by: score(self.prompts, replies) for by, score in self.judges.items()},
-        )
 
     def _replies(self, name: str) -> list[Reply]:
         """One reply a prompt. A plain model knows no chat markers: it continues the plain text by a line."""
@@ -161,28 +180,23 @@ class Bench:
         return Compared(rows, scores)
 
     @torch.no_grad()
-    def surprise(self, name: str, by: str) -> float:
-        """Nats a token that a model's replies, ends included, cost another model that draws from all tokens."""
-        replies, size = [reply.ids for reply in self.replies(name).replies], self.work.section.batch_size
-        nats = 0.0
-        for start in range(0, len(self.prompts), size):
-            part = slice(start, start + size)
-            prompts = [prompt.ids for prompt in self.prompts[part]]
-            batch = pack(prompts, replies[part], pad_id=self.tokenizer.pad).to(self.device)
+    def surprises(self, by: str) -> dict[str, float]:
+        """Nats a token that each model's replies, ends included, cost one of them that draws from all tokens."""
+        said = [replies.replies for replies in self.replies.values()]
+        logprobs: list[float] = []
+        for batch in self._batches(*self._beside(said)):
             with autocast(self.precision, self.device):
-                nats -= float(response_logprobs(self.network(by), batch, Sampling()).sum())
-        return nats / sum(map(len, replies))
+                logprobs += response_logprobs(self.network(by), batch, Sampling()).sum(dim=1).tolist()
+        nats = -np.reshape(logprobs, (-1, len(said))).sum(axis=0)
+        tokens = [sum(len(reply.ids) for reply in replies) for replies in said]
+        return {name: float(whole / count) for name, whole, count in zip(self.replies, nats, tokens, strict=True)}
 
     @torch.no_grad()
     def divergence(self, name: str, reference: str) -> float:
         """KL of a model to another in nats a reply, over the first one's replies."""
         divergences: list[float] = []
-        sampling, size = sampling_of(self.work.generation), self.work.section.batch_size
-        replies = [reply.ids for reply in self.replies(name).replies]
-        for start in range(0, len(self.prompts), size):
-            part = slice(start, start + size)
-            prompts = [prompt.ids for prompt in self.prompts[part]]
-            batch = pack(prompts, replies[part], pad_id=self.tokenizer.pad).to(self.device)
+        sampling = sampling_of(self.work.generation)
+        for batch in self._batches(self.prompts, self.replies[name].replies):
             with autocast(self.precision, self.device):
                 kept = candidates(response_logits(self.network(name), batch), sampling) if sampling.cuts else None
                 if kept is not None:

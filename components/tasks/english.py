@@ -40,9 +40,9 @@ class EnglishTask(Task):
             ) from None
         known = SpellChecker(language="en")
         (reference,) = bench.fed["reference"]
-        for name in bench.fed["models"]:
-            metrics[name]["reply_perplexity"] = math.exp(bench.surprise(name, reference))
-            said = [word for text in bench.replies(name).texts for word in _WORD.findall(text.lower())]
+        for name, nats in bench.surprises(reference).items():
+            metrics[name]["reply_perplexity"] = math.exp(nats)
+            said = [word for text in bench.replies[name].texts for word in _WORD.findall(text.lower())]
             metrics[name]["known_words_share"] = len(said) and sum(word in known for word in said) / len(said)
 
 

@@ -50,7 +50,7 @@ def evaluate(work: "Work[Evaluate]") -> None:
 
 def _write(bench: Bench, gates: Mapping[str, Verdict]) -> None:
     work = bench.work
-    sets = {name: bench.replies(name) for name in bench.fed["models"]} if bench.prompts else {}
+    sets = bench.replies if bench.prompts else {}
     rows: list[dict[str, Any]] = [
         {"id": prompt.id, "user": prompt.user}
         | {

@@ -31,7 +31,7 @@ class RepliesTask(Task):
 
     def measure(self, bench: "Bench", metrics: dict[str, Any]) -> None:
         for name in bench.fed["models"]:
-            metrics[name] |= bench.replies(name).figures()
+            metrics[name] |= bench.replies[name].figures()
 
 
 SECTION = RepliesTask

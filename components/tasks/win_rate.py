@@ -30,7 +30,7 @@ class WinRateTask(Task):
         groups = [prompt.group for prompt in bench.prompts]
         for name in compared(bench.fed):
             for referee in bench.court.referees:
-                own, other = (bench.replies(model).scores[referee] for model in (name, reference))
+                own, other = (bench.replies[model].scores[referee] for model in (name, reference))
                 interval = win_rate(own, other, groups, seed=bench.work.seed)
                 for suffix, value in (("", interval.mean), ("_low", interval.low), ("_high", interval.high)):
                     metrics[name][f"{referee}_win_rate{suffix}"] = value
