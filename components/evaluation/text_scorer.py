@@ -153,12 +153,11 @@ class TextScorer:
         for step in range(max_new_tokens):
             for row, token in zip(going, decoder.step().tolist(), strict=True):
                 drawn[row].append(token)
-            kept = [place for place, row in enumerate(going) if not self._is_over(drawn[row], stops)]
-            if not kept or step + 1 == max_new_tokens:
+            over = [place for place, row in enumerate(going) if self._is_over(drawn[row], stops)]
+            if len(over) == len(going) or step + 1 == max_new_tokens:
                 break
-            if len(kept) < len(going):
-                decoder.keep(torch.tensor(kept, device=self.device))
-                going = [going[place] for place in kept]
+            if over:
+                going = [going[place] for place in decoder.drop(over)]
         return drawn
 
     @property

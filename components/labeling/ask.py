@@ -53,7 +53,6 @@ class Asked:
     round: int
     replies: int
     seed: int
-    batch_size: int
     overlap: float
     repeats: float
     command: str
@@ -133,7 +132,6 @@ def _sample(
             [each for each in encoded for _ in range(asked.replies)],
             generation,
             precision=resolve(recorded_precision(folder) or "auto", device),
-            batch_size=asked.batch_size,
             seed=asked.seed,
             progress=progress,
         )
@@ -149,7 +147,7 @@ def ask(arguments: argparse.Namespace, journal: Journal) -> str:
         AskError, CheckpointError, JournalError, ParamsError, RecordError: it cannot be done; nothing was asked.
     """
     asked = Asked(
-        arguments.round, arguments.replies, arguments.seed, arguments.batch_size, arguments.overlap, arguments.repeats,
+        arguments.round, arguments.replies, arguments.seed, arguments.overlap, arguments.repeats,
         shlex.join(["python", "-m", "components.labeling.ask", *sys.argv[1:]]),
     )  # fmt: skip
     wanted = arguments.tasks if arguments.model else 0
@@ -198,7 +196,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overlap", type=_share, default=0.1, help="share of tasks that two people are asked (0.1)")
     parser.add_argument("--repeats", type=_share, default=0.08, help="share that a person is asked twice (0.08)")
     parser.add_argument("--seed", type=_number(0, 2**32 - 1), default=0, help="of sampling (0)")
-    parser.add_argument("--batch-size", type=_number(1, 2**17), default=256, help="replies sampled at a time (256)")
     parser.add_argument("--prompts", type=Path, default=PROMPTS, metavar="FILE", help=f"({PROMPTS})")
     parser.add_argument("--params", type=Path, default=parameters.PARAMS_FILE, metavar="FILE", help="(params.yaml)")
     parser.add_argument("--journal", type=Path, default=PATH, metavar="FILE", help=f"({PATH})")

@@ -130,7 +130,6 @@ def _sample(stage: "Work[Compare]") -> tuple[list[EncodedPrompt], list[list[Repl
                     [prompt for prompt in prompts[start : start + PROMPTS_AT_ONCE] for _ in range(k)],
                     stage.generation,
                     precision=precision_of(stage),
-                    batch_size=params.batch_size,
                     seed=stage.seed + 1 + start,
                     progress=progress,
                 )

@@ -95,12 +95,6 @@ class KeyValueCache:
             for kept in (self.keys, self.values):
                 kept[target, :, :length] = kept[source, :, :length]
 
-        def gather(self, rows: Int[Tensor, "N"], length: int) -> None:
-            """Write some rows' first places over those of the first rows."""
-            assert self.keys is not None and self.values is not None
-            for kept in (self.keys, self.values):
-                kept[: len(rows), :, :length] = kept[rows, :, :length]
-
     def __init__(self, *, slots: int, capacity: int, num_layers: int, device: torch.device) -> None:
         """`slots` rows of at most `capacity` tokens each."""
         self.layers = [self.Layer(self) for _ in range(num_layers)]
@@ -168,10 +162,3 @@ class KeyValueCache:
             for layer in self.layers:
                 layer.move(self.used, row, last)
             self.lengths[row] = last
-
-    def keep(self, rows: Int[Tensor, "N"] | Bool[Tensor, "B"]) -> None:
-        """Go on with some rows alone, in this order, given as numbers or as a mask."""
-        chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
-        self.lengths = [self.lengths[row] for row in chosen.tolist()]
-        for layer in self.layers:
-            layer.gather(chosen, max(self.lengths))

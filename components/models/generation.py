@@ -1,6 +1,6 @@
 """Sampling replies with a key-value cache, many ragged prompts at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,10 @@ from components.losses.sampling import Sampling, candidates, scaled_logits
 from components.models.cache import KeyValueCache
 from components.models.transformer import GPT
 
-# Rows that have ended are dropped once no more than this share goes on: what is left of the cache is copied then.
-COMPACT_AT = 0.75
+# Rows that have ended leave, and prompts that wait join, once no more than this share goes on: a pass costs almost as
+# much with a few rows less, and to read a few prompts almost as much as many.
+LEAVE_AT = 0.875
+ROWS = 256  # at most are sampled at once; more gain nothing on a CPU
 BLOCK = 64  # ids
 
 
@@ -74,61 +76,102 @@ def padded(prompts: Sequence[Sequence[int]]) -> Int[Tensor, "N P"]:
     return ids
 
 
-class Decoder:
-    """Replies in the making: one new token a step for every row.
+def rows_at_once(model: GPT, capacity: int) -> int:
+    """How many rows of so many tokens to sample at once: as many as a cache of moderate size holds."""
+    config, weight = model.config, model.token_embedding.weight
+    on_cpu = weight.device.type == "cpu"
+    dtype = torch.get_autocast_dtype("cpu") if on_cpu and torch.is_autocast_enabled("cpu") else weight.dtype
+    row = 2 * config.num_layers * config.kv_heads * config.head_size * capacity * dtype.itemsize
+    return max(1, min(ROWS, (3 * 2**27 if on_cpu else 2**33) // row))
 
-    `uniform` decides each draw and how many steps there are at most (see `uniforms`), so that what a row says
-    does not depend on the rows beside it.
+
+class Decoder:
+    """Replies in the making: one new token a step for every row. Rows may join and leave between steps.
+
+    `uniform` decides each draw and how many steps a row has at most (see `uniforms`), so that what it says does not
+    depend on the rows beside it.
 
     Raises:
         ValueError: the longest prompt and R new tokens exceed the model's context.
     """
 
-    @torch.inference_mode()
     def __init__(
-        self, model: GPT, prompts: list[list[int]], *, sampling: Sampling, uniform: Float[Tensor, "B R"]
+        self,
+        model: GPT,
+        prompts: list[list[int]],
+        *,
+        sampling: Sampling,
+        uniform: Float[Tensor, "B R"],
+        capacity: int | None = None,
     ) -> None:
+        """`capacity`: tokens of the longest row that is still to join."""
         self.model, self.sampling = model, sampling
         device, config = model.token_embedding.weight.device, model.config
-        self.uniform = uniform.to(device)
-        distinct = list(dict.fromkeys(map(tuple, prompts)))  # each is read once, however many replies it gets
-        lengths, new_tokens = [len(prompt) for prompt in distinct], uniform.shape[1]
-        longest = max(lengths)
+        longest, new_tokens = max(map(len, prompts)), uniform.shape[1]
         if longest + new_tokens > config.context_length:
             raise ValueError(
                 f"a prompt of {longest} tokens and {new_tokens} new ones exceed the context of {config.context_length}"
             )
-        place = {prompt: row for row, prompt in enumerate(distinct)}
-        source = [place[tuple(prompt)] for prompt in prompts]
         self.cache = KeyValueCache(
-            slots=len(prompts), capacity=longest + new_tokens, num_layers=config.num_layers, device=device
+            slots=len(prompts), capacity=capacity or longest + new_tokens, num_layers=config.num_layers, device=device
         )
-        self.cache.admit(lengths, source)
-        hidden = model(padded(distinct).to(device), self.cache)
-        self.last_hidden = hidden[source, [lengths[row] - 1 for row in source]]
-        self.steps = 0
+        self.uniform = torch.zeros(0, new_tokens, device=device)
+        self.steps = torch.zeros(0, dtype=torch.long, device=device)  # tokens that each row has drawn
+        self.hidden = torch.zeros(0, config.width, device=device)  # what predicts each row's next token
         self.drawn: Tensor | None = None  # by the step before; the model has not seen it yet
+        self.join(prompts, uniform)
+
+    @torch.inference_mode()
+    def join(self, prompts: list[list[int]], uniform: Float[Tensor, "N R"]) -> None:
+        """Begin with some more rows, behind those that are there; a prompt that several have is read once.
+
+        Raises:
+            ValueError: there is no room for so many.
+        """
+        self._read_drawn()
+        device = self.steps.device
+        distinct = list(dict.fromkeys(map(tuple, prompts)))
+        place = {prompt: row for row, prompt in enumerate(distinct)}
+        source, lengths = [place[tuple(prompt)] for prompt in prompts], [len(prompt) for prompt in distinct]
+        self.cache.admit(lengths, source)
+        hidden = self.model(padded(distinct).to(device), self.cache)[source, [lengths[row] - 1 for row in source]]
+        self.hidden = torch.cat([self.hidden.to(hidden), hidden])
+        self.uniform = torch.cat([self.uniform, uniform.to(device)])
+        self.steps = torch.cat([self.steps, self.steps.new_zeros(len(prompts))])
 
     @torch.inference_mode()
     def step(self) -> Int[Tensor, "B"]:
         """One sampled id a row."""
-        if self.drawn is not None:
-            self.last_hidden = self.model(self.drawn[:, None], self.cache)[:, 0]
-        logits = self.model.logits(self.last_hidden)
+        self._read_drawn()
+        logits = self.model.logits(self.hidden)
         if self.sampling.greedy:
             self.drawn = logits.argmax(dim=-1)
         else:
             kept = candidates(logits, self.sampling)
-            self.drawn = draw(scaled_logits(logits, self.sampling, kept), self.uniform[:, self.steps])
-        self.steps += 1
+            uniform = self.uniform.gather(1, self.steps[:, None])[:, 0]
+            self.drawn = draw(scaled_logits(logits, self.sampling, kept), uniform)
+        self.steps = self.steps + 1
         return self.drawn
 
     @torch.inference_mode()
-    def keep(self, rows: Int[Tensor, "N"] | Bool[Tensor, "B"]) -> None:
-        """Go on with some rows alone."""
+    def drop(self, rows: Sequence[int]) -> list[int]:
+        """End some rows, between steps: the last ones take their places. Which rows are left, in order."""
         assert self.drawn is not None
-        self.uniform, self.drawn = self.uniform[rows], self.drawn[rows]
-        self.cache.keep(rows)
+        order = list(range(len(self.steps)))
+        for row in sorted(rows, reverse=True):
+            self.cache.drop(row)
+            order[row] = order[-1]
+            order.pop()
+        kept = torch.tensor(order, dtype=torch.long, device=self.steps.device)
+        self.uniform, self.steps, self.drawn = self.uniform[kept], self.steps[kept], self.drawn[kept]
+        self.hidden = self.hidden[kept]
+        return order
+
+    def _read_drawn(self) -> None:
+        """Have the model see what was drawn last."""
+        if self.drawn is not None and len(self.drawn):
+            self.hidden = self.model(self.drawn[:, None], self.cache)[:, 0]
+        self.drawn = None
 
 
 def sample_steps(
@@ -148,27 +191,47 @@ def sample_replies(
     uniform: Float[Tensor, "B R"],
     end_id: int,
     pad_id: int,
+    slots: int | None = None,
+    on_ended: Callable[[int], None] | None = None,
 ) -> Replies:
-    """Sample a reply to each prompt until its end marker or R tokens; rows that have ended cost nothing for long.
+    """Sample a reply to each prompt until its end marker or R tokens.
 
-    `uniform` as in `Decoder`.
+    Where rows end, prompts that wait take their places, so that a pass is always over many (continuous batching: Orca,
+    OSDI 2022, section 4).
+
+    Args:
+        uniform: as in `Decoder`.
+        slots: rows at once; by default as many as suit the model.
+        on_ended: is told how many replies have ended since it was told last.
     """
-    decoder = Decoder(model, prompts, sampling=sampling, uniform=uniform)
-    response_ids = torch.full(uniform.shape, pad_id, device=decoder.uniform.device)
-    response_mask = torch.zeros_like(response_ids, dtype=torch.bool)
-    rows = torch.arange(len(prompts), device=response_ids.device)  # the places of those that the decoder still has
-    alive = torch.ones_like(rows, dtype=torch.bool)
-    for step in range(uniform.shape[1]):
-        token = decoder.step()
-        response_ids[rows, step] = torch.where(alive, token, pad_id)
-        response_mask[rows, step] = alive
-        alive = alive & (token != end_id)
-        going = int(alive.sum())
-        if not going:
-            break
-        if going <= COMPACT_AT * len(rows) and step + 1 < uniform.shape[1]:
-            decoder.keep(alive)
-            rows, alive = rows[alive], alive[alive]
-    ended = torch.ones(len(prompts), dtype=torch.bool, device=rows.device)
-    ended[rows[alive]] = False
-    return Replies(response_ids[:, : step + 1], response_mask[:, : step + 1], ended)
+    capacity, most = max(map(len, prompts)) + uniform.shape[1], uniform.shape[1]
+    slots = slots or rows_at_once(model, capacity)
+    decoder = Decoder(model, prompts[:slots], sampling=sampling, uniform=uniform[:slots], capacity=capacity)
+    device = decoder.steps.device
+    response_ids = torch.full(uniform.shape, pad_id, device=device)
+    lengths = torch.zeros(len(prompts), dtype=torch.long, device=device)
+    ended = torch.zeros_like(lengths, dtype=torch.bool)
+    numbers = torch.arange(len(decoder.steps), device=device)  # whose reply each of the decoder's rows is
+    alive, joined = torch.ones_like(numbers, dtype=torch.bool), len(numbers)
+    while len(numbers):
+        token, was = decoder.step(), alive
+        response_ids[numbers, decoder.steps - 1] = torch.where(was, token, pad_id)
+        lengths[numbers] += was
+        ended[numbers] |= was & (token == end_id)
+        full = decoder.steps == most
+        alive = was & (token != end_id) & ~full
+        going, must_leave, over = torch.stack([alive, full, was & ~alive]).sum(dim=1).tolist()
+        if on_ended is not None and over:
+            on_ended(over)
+        if not must_leave and going > LEAVE_AT * len(numbers):
+            continue
+        left = decoder.drop([row for row, goes_on in enumerate(alive.tolist()) if not goes_on])
+        numbers, alive = numbers[left], alive[left]
+        if joined < len(prompts) and len(numbers) <= LEAVE_AT * slots:
+            fresh = range(joined, min(len(prompts), joined + slots - len(numbers)))
+            decoder.join([prompts[row] for row in fresh], uniform[list(fresh)])
+            numbers = torch.cat([numbers, torch.tensor(fresh, device=device)])
+            alive, joined = torch.ones_like(numbers, dtype=torch.bool), fresh.stop
+    longest = int(lengths.max())
+    mask = torch.arange(longest, device=device) < lengths[:, None]
+    return Replies(response_ids[:, :longest], mask, ended)

@@ -73,34 +73,25 @@ def sample_all(
     params: Generation,
     *,
     precision: str,
-    batch_size: int,
     seed: int,
     end_id: int | None = None,
     progress: Progress | None = None,
 ) -> list[Reply]:
     """One sampled reply a prompt, in the prompts' order. The end marker is the chat template's unless another is given.
 
-    Prompts of like length share a batch; what a reply draws depends on the seed and its prompt's place alone.
+    Prompts of like length are read together; what a reply draws depends on the seed and its prompt's place alone.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
-    result: dict[int, Reply] = {}
-    device = model.token_embedding.weight.device
-    uniform = uniforms(len(prompts), params.max_new_tokens, seed=(seed,))
-    with autocast(precision, device):
-        sampler = for_sampling(model)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        with autocast(precision, device):
-            replies = sample_replies(
-                sampler,
-                [prompts[row].ids for row in rows],
-                sampling=sampling_of(params),
-                uniform=uniform[rows],
-                end_id=tokenizer.end if end_id is None else end_id,
-                pad_id=tokenizer.pad,
-            )
-        drawn = zip(rows, replies.response_ids, replies.response_mask, replies.ended.tolist(), strict=True)
-        result |= {row: Reply(ids[mask].tolist(), ended) for row, ids, mask, ended in drawn}
-        if progress is not None:
-            progress.advance(len(rows))
+    with autocast(precision, model.token_embedding.weight.device):
+        replies = sample_replies(
+            for_sampling(model),
+            [prompts[row].ids for row in order],
+            sampling=sampling_of(params),
+            uniform=uniforms(len(prompts), params.max_new_tokens, seed=(seed,))[order],
+            end_id=tokenizer.end if end_id is None else end_id,
+            pad_id=tokenizer.pad,
+            on_ended=None if progress is None else progress.advance,
+        )
+    drawn = zip(order, replies.response_ids, replies.response_mask, replies.ended.tolist(), strict=True)
+    result = {row: Reply(ids[mask].tolist(), ended) for row, ids, mask, ended in drawn}
     return [result[row] for row in range(len(prompts))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from components.sections.base import BatchSize, Count, NonNegative, OpenFraction, Seed, section
+from components.sections.base import Count, NonNegative, OpenFraction, Seed, section
 from components.sections.compute import Compute
 from components.sections.generation import Generation
 from components.sections.limits import Limits
@@ -50,7 +50,6 @@ class Compare:
 
     num_prompts: Count
     replies_per_prompt: Annotated[int, Field(ge=2, le=9)]
-    batch_size: BatchSize
     validation_fraction: OpenFraction
     test_fraction: OpenFraction
     labeler: Annotated[SimulatedLabeler | FileLabeler | PeopleLabeler, Field(discriminator="kind")]

@@ -132,7 +132,6 @@ class Bench:
                 prompts,
                 work.generation,
                 precision=self.precision,
-                batch_size=work.section.batch_size,
                 seed=work.seed + 999,
                 end_id=end_id,
                 progress=progress,

@@ -15,7 +15,7 @@ from components.models.replies import Reply
 from components.stages.compare import FileLabeler
 from tests.components.alignment import make_files, make_stage
 
-CHANGES = {"compare__num_prompts": 20, "compare__replies_per_prompt": 3, "compare__batch_size": 7}
+CHANGES = {"compare__num_prompts": 20, "compare__replies_per_prompt": 3}
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ def test_replies_stop_at_the_end_marker_and_pad_after_it(model):
 
 def test_dropping_rows_that_have_ended_changes_no_reply(model, monkeypatch):
     """Against decoding every row to its last step, without dropping any."""
-    monkeypatch.setattr(generation, "COMPACT_AT", 0.98)
+    monkeypatch.setattr(generation, "LEAVE_AT", 0.98)
     prompts, uniform = [[1], [2, 3], [4, 9, 1]] * 20, uniforms(60, 15, seed=(0,))
     replies = sample_replies(model, prompts, sampling=Sampling(), uniform=uniform, end_id=7, pad_id=0)
     assert replies.response_mask[:, -1].float().mean() < 0.9  # some were dropped on the way
