@@ -193,6 +193,48 @@ def test_dropping_rows_that_have_ended_changes_no_reply(model, monkeypatch):
         assert ids[:length] == expected[:length]
 
 
+@pytest.mark.parametrize("slots", [1, 4, 7])
+def test_prompts_that_wait_take_the_places_of_replies_that_ended(model, slots):
+    """Each reply against the same row alone; some end by themselves, others after the last step."""
+    prompts = [[1 + row % 9] * (1 + row % 5) for row in range(40)]
+    uniform = uniforms(40, 15, seed=(3,))
+    told = []
+    replies = sample_replies(
+        model, prompts, sampling=Sampling(), uniform=uniform, end_id=7, pad_id=0, slots=slots, on_ended=told.append
+    )
+    assert sum(told) == 40
+    assert 0 < replies.ended.sum() < 40
+    for row, prompt in enumerate(prompts):
+        steps = sample_steps(model, [prompt], sampling=Sampling(), uniform=uniform[row : row + 1])
+        expected = [int(token) for token in steps]
+        ended = 7 in expected
+        expected = expected[: expected.index(7) + 1] if ended else expected
+        assert replies.response_ids[row, replies.response_mask[row]].tolist() == expected
+        assert bool(replies.ended[row]) == ended
+
+
+def test_no_more_rows_are_in_the_cache_than_there_are_slots(model, monkeypatch):
+    most = []
+    step = generation.Decoder.step
+    monkeypatch.setattr(generation.Decoder, "step", lambda decoder: most.append(decoder.cache.used) or step(decoder))
+    prompts, uniform = [[1], [2, 3]] * 20, uniforms(40, 15, seed=(0,))
+    sample_replies(model, prompts, sampling=Sampling(), uniform=uniform, end_id=7, pad_id=0, slots=8)
+    assert max(most) == 8
+    assert min(most[: len(most) // 2]) >= 6  # filled up while prompts wait
+
+
+def test_rows_at_once_are_those_of_a_cache_of_384_mib():
+    config = GPTConfig(50, 200, 30, 576, 9, num_kv_heads=3)
+    with torch.device("meta"):
+        model = GPT(config)
+    model.token_embedding.weight = torch.nn.Parameter(torch.zeros(50, 576))
+    row = 2 * 30 * 3 * 64 * 128 * 4  # keys and values, layers, heads, their size, tokens, bytes
+    assert generation.rows_at_once(model, 128) == 3 * 2**27 // row == 68
+    assert generation.rows_at_once(model, 20) == 256
+    with torch.autocast("cpu", torch.bfloat16):
+        assert generation.rows_at_once(model, 128) == 136
+
+
 def test_drawn_frequencies_are_the_probabilities():
     logits = torch.tensor([0.5, 0.1, 0.25, 0.15]).log().expand(40_000, 4)
     counts = np.bincount(draw(logits, uniforms(40_000, 1, seed=(0,))[:, 0]).numpy(), minlength=4)
