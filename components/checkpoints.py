@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -17,12 +18,14 @@ from torch import nn
 from components.data.chat import ChatTokenizer
 from components.data.chat_format import CHAT_FILE
 from components.models import adapters
+from components.models.classifier import ClassifierGPT
 from components.models.config import from_plain, to_plain
 from components.models.heads import ScalarGPT
 from components.models.transformer import GPT
 from components.sections.weights import Lora
 
-CLASSES: dict[str, type[GPT] | type[ScalarGPT]] = {"gpt": GPT, "scalar_gpt": ScalarGPT}
+Model: TypeAlias = GPT | ScalarGPT | ClassifierGPT
+CLASSES: dict[str, type[Model]] = {"gpt": GPT, "scalar_gpt": ScalarGPT, "classifier_gpt": ClassifierGPT}
 
 
 class CheckpointError(ValueError):
@@ -31,7 +34,7 @@ class CheckpointError(ValueError):
 
 def save_model(
     folder: Path,
-    model: GPT | ScalarGPT,
+    model: Model,
     tokenizer: Path,
     *,
     precision: str | None = None,
@@ -46,13 +49,14 @@ def save_model(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     kind = next(name for name, cls in CLASSES.items() if type(model) is cls)
-    if adapters.is_adapted(model):
+    if not isinstance(model, ClassifierGPT) and adapters.is_adapted(model):
         if isinstance(model, ScalarGPT):
             _save_adapter(partial / "adapter.safetensors", model)
         model = adapters.merged(model)
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, partial / "model.safetensors")
     config = {"kind": kind} | to_plain(model.config) | ({} if precision is None else {"precision": precision})
     config |= {"untrained": list(untrained)} if untrained else {}
+    config |= {"classes": list(model.classes)} if isinstance(model, ClassifierGPT) else {}
     (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     shutil.copyfile(tokenizer, partial / "tokenizer.json")
     if (tokenizer.parent / CHAT_FILE).exists():
@@ -84,6 +88,18 @@ def load_scalar(folder: Path, trunk: GPT | None = None) -> ScalarGPT:
     model = _load(folder, trunk)
     if not isinstance(model, ScalarGPT):
         raise CheckpointError(f"{folder} holds no model with a scalar head")
+    return model
+
+
+def load_classifier(folder: Path) -> ClassifierGPT:
+    """The classifier of a folder.
+
+    Raises:
+        CheckpointError: the folder is incomplete, or holds another kind of model.
+    """
+    model = _load(folder)
+    if not isinstance(model, ClassifierGPT):
+        raise CheckpointError(f"{folder} holds no classifier")
     return model
 
 
@@ -150,7 +166,10 @@ def _load(folder: Path, trunk: GPT | None = None) -> nn.Module:
         config = json.loads((folder / "config.json").read_text())
         for about in ("precision", "untrained"):
             config.pop(about, None)
-        plain = CLASSES[config.pop("kind")](from_plain(config))
+        kind, more = CLASSES[config.pop("kind")], {}
+        if kind is ClassifierGPT:
+            more = {"classes": tuple(config.pop("classes"))}
+        plain = kind(from_plain(config), **more)
         plain.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is not a complete model folder: {error}") from error

@@ -20,6 +20,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Kind(StrEnum):
     """What an artifact holds. A node is only fed what its stage reads; a folder's files are of the folder's kind."""
 
+    CLASSIFIER = "classifier"
     COMPARISONS = "comparisons"
     CURVE = "curve"
     DEMONSTRATIONS = "demonstrations"
@@ -39,7 +40,7 @@ class Kind(StrEnum):
     TOKENS = "tokens"
 
 
-MODELS = frozenset({Kind.LANGUAGE_MODEL, Kind.SCALAR_MODEL})
+MODELS = frozenset({Kind.CLASSIFIER, Kind.LANGUAGE_MODEL, Kind.SCALAR_MODEL})
 
 
 @dataclass(frozen=True)

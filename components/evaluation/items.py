@@ -106,6 +106,36 @@ class Preference(Item):
         return (Message(role="user", content=self.prompt),) if isinstance(self.prompt, str) else self.prompt
 
 
+@dataclass(frozen=True, kw_only=True, config=LENIENT)
+class Labelled(Item):
+    """What belongs to one of some classes, named by `label`."""
+
+    label: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=LENIENT)
+class LabelledText(Labelled):
+    """A text (SST-2, CoLA)."""
+
+    text: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=LENIENT)
+class Entailment(Labelled):
+    """Whether one text follows from another (SNLI, RTE)."""
+
+    premise: Text
+    hypothesis: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=LENIENT)
+class Similarity(Labelled):
+    """How alike two texts are, neither being the first (MRPC, QQP)."""
+
+    first: Text
+    second: Text
+
+
 Kind = TypeVar("Kind", bound=Item)
 
 

@@ -50,6 +50,7 @@ STAGE = Stage(
         "reference": Several(Kind.LANGUAGE_MODEL),  # the one of the models that others are compared with
         "reward": Several(Kind.SCALAR_MODEL),
         "judge": Several(Kind.SCALAR_MODEL),
+        "classifiers": Several(Kind.CLASSIFIER),
         "labeler": Several(Kind.LABELER),
         "validation": Several(Kind.COMPARISONS),
         "test": Several(Kind.COMPARISONS),

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.checkpoints import is_own, load_gpt
 from components.data.chat_format import ChatFormat, load_format
@@ -20,6 +20,7 @@ from components.models.formats.stored import read_json
 from components.models.formats.tensorflow_checkpoint import ENDOFTEXT, gpt2_tokenizer, is_tensorflow
 from components.models.formats.transformers_format import import_model
 from components.models.transformer import GPT
+from components.models.vocabulary import grow
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>")  # of documents
 PADS = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]")
@@ -121,21 +122,13 @@ def add_markers(model: GPT, tokenizer: Tokenizer, format: ChatFormat, *, seed: i
     ids = [int(tokenizer.token_to_id(token) or 0) for token in missing]
     if ids:
         draws = torch.Generator().manual_seed(seed)
-        tables: list[nn.Module] = [model.token_embedding] + ([] if model.config.tied else [model.output])
-        for table in tables:
-            table.weight = nn.Parameter(_with_rows(table.weight.detach(), ids, draws))  # type: ignore[operator]
-        size = len(model.token_embedding.weight)
-        model.config = replace(model.config, vocab_size=size)
-        model.token_embedding.num_embeddings = size
+        grow(model, ids, lambda table: _like_all(table, len(ids), draws))
     return missing
 
 
-def _with_rows(table: Float[Tensor, "V D"], ids: list[int], draws: torch.Generator) -> Float[Tensor, "W D"]:
-    """A table that is long enough for some ids, whose rows are new."""
-    long = torch.cat([table, table.new_zeros(max(0, max(ids) + 1 - len(table)), table.shape[1])])
-    noise = torch.randn(len(ids), table.shape[1], generator=draws)
-    long[ids] = table.mean(dim=0) + NOISE * table.std(dim=0) * noise
-    return long
+def _like_all(table: Float[Tensor, "V D"], count: int, draws: torch.Generator) -> Float[Tensor, "N D"]:
+    noise = torch.randn(count, table.shape[1], generator=draws)
+    return table.mean(dim=0) + NOISE * table.std(dim=0) * noise
 
 
 def digest_of(source: Path) -> str:
