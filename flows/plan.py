@@ -29,10 +29,12 @@ def print_plan(workspace: Workspace, *, until: str | None, start: str | None, fo
         stages = select(judged.graph, until=until, start=start)
         waiting = labels.waiting(workspace, judged.graph)
         why = reasons(judged.graph, stages, judged.changed, force, _values(workspace))
+        room = max(map(len, [*stages, "ingest  "])) + 2
         for stage in stages:
             nothing = "comes from the cache" if stage in judged.missing else "nothing to do"
             words = "waits for people's answers" if stage in waiting else "; ".join(why[stage]) or nothing
-            print(textwrap.fill(words, WIDTH, initial_indent=f"  {stage:10}", subsequent_indent=" " * 12))
+            begin, below = f"  {stage:{room}}", " " * (room + 2)
+            print(textwrap.fill(words, WIDTH, initial_indent=begin, subsequent_indent=below))
 
 
 def _ingest(workspace: Workspace, force: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from components.lineage import StageRecord
 from components.stage import Kind
@@ -39,7 +39,8 @@ def print_summary(outcomes: Mapping[str, str], workspace: Workspace) -> None:
 
 
 def _stages(outcomes: Mapping[str, str], artifacts: Path) -> Table:
-    table = Table("stage", "this time", "took", "peak memory", "model", title="Stages")
+    names = Column("stage", min_width=max(map(len, outcomes), default=0))  # what commands want is shown whole
+    table = Table(names, "this time", "took", "peak memory", Column("model", overflow="fold"), title="Stages")
     for stage, outcome in outcomes.items():
         record = StageRecord.load(stage, artifacts)
         took, memory, model = "", "", ""
@@ -52,7 +53,8 @@ def _stages(outcomes: Mapping[str, str], artifacts: Path) -> Table:
 
 
 def _results(workspace: Workspace, metrics: Mapping[str, Any]) -> Table:
-    where = f"{metrics['prompts']} held-out prompts, seed {metrics['seed']}"
+    held_out = f"{metrics['prompts']} held-out prompts" if metrics["prompts"] else f"{metrics['split']} data"
+    where = f"{held_out}, seed {metrics['seed']}"
     table = Table("figure", "value", title=f"Results on {where}")
     for words, value in figures(metrics, workspace):
         table.add_row(words, value)
@@ -64,8 +66,10 @@ def _results(workspace: Workspace, metrics: Mapping[str, Any]) -> Table:
 
 def _print_replies(console: Console, path: Path, referee: str) -> None:
     """A block a prompt: what the user says, and below it a line a model."""
-    console.print("Replies" + (f", with the {referee} score of each" if referee else ""))
-    for line in path.read_text().splitlines()[:SHOWN_REPLIES]:
+    rows = path.read_text().splitlines()[:SHOWN_REPLIES]
+    if rows:
+        console.print("Replies" + (f", with the {referee} score of each" if referee else ""))
+    for line in rows:
         row = json.loads(line)
         console.print(f"\nuser      {printable(row['user'])}", style="bold")
         for model, own in row.items():

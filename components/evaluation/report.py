@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from components.figures import Headline
-from components.gates import Verdict
+from components.gates import Verdict, look_up
 
 # What is drawn of a model's history: what its plot's name ends with, the columns that it has of these, the y label.
 DRAWN = (
@@ -85,11 +85,9 @@ def headline_table(metrics: Mapping[str, Any], headlines: Sequence[Headline]) ->
     """The figures that a lineage is known by, with their intervals where they have one."""
     rows = [("seed, precision, split", f"{metrics['seed']}, {metrics['precision']}, {metrics['split']}")]
     for line in headlines:
-        subject, _, leaf = line.figure.partition(".")
-        own = metrics.get(subject, {})
-        if leaf in own:
-            low, high = own.get(f"{leaf}_low"), own.get(f"{leaf}_high")
-            rows.append((line.words, f"{own[leaf]:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")))
+        value, low, high = (look_up(metrics, line.figure + bound) for bound in ("", "_low", "_high"))
+        if value is not None:
+            rows.append((line.words, f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")))
     rows += [(f"not judged: {name}", why) for name, why in metrics["left_out"].items()]
     return pd.DataFrame(rows, columns=["figure", "value"])
 

@@ -10,6 +10,8 @@ from components.data.tokens import TokenFile, TokenFileWriter
 from components.evaluation.intervals import bootstrap_mean, by_cluster
 from components.evaluation.perplexity import token_file_bits_per_byte
 from components.evaluation.replies import distinct_n, win_rate
+from components.evaluation.report import headline_table
+from components.figures import Headline
 from components.gates import Gate, verdict
 
 
@@ -93,3 +95,15 @@ def test_no_interval_is_narrower_than_its_clusters_allow(clusters, low):
     assert interval == (1.0, pytest.approx(low), 1.0)
     lost = bootstrap_mean(np.zeros(clusters), np.full(clusters, 4.0), seed=0)
     assert lost == (0.0, 0.0, pytest.approx(1 - low))
+
+
+def test_the_report_has_a_headline_of_a_file_of_items_with_its_interval():
+    figures = {"seed": 1, "precision": "32-true", "split": "test", "left_out": {},
+               "told": {"kl": 0.5, "sst2": {"accuracy": 0.75, "accuracy_low": 0.7, "accuracy_high": 0.8}}}  # fmt: skip
+    lines = [
+        Headline("told.sst2.accuracy", "accuracy"),
+        Headline("told.kl", "KL"),
+        Headline("other.kl", "KL of another"),
+    ]
+    rows = headline_table(figures, lines).values.tolist()
+    assert rows[1:] == [["accuracy", "0.750 [0.700, 0.800]"], ["KL", "0.500"]]

@@ -2,9 +2,9 @@
 
 import csv
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -59,26 +59,30 @@ class Table(LabelledSource):
 
     def _raw(self, path: Path) -> Iterator[tuple[int, Mapping[str | int, object]]]:
         suffix, packed = endings(path) or ("", "")
-        if not suffix:
-            raise RecordError(f"{path}: what is read are .csv, .tsv, .jsonl, .json and .parquet files")
-        numbered = all(isinstance(column, int) for column in self.columns.values())
-        if numbered and suffix in (".csv", ".tsv") and not packed:
-            # Published TSV files quote nothing, and have quotation marks in their texts.
-            with path.open(encoding="utf-8-sig", newline="") as text:
-                for number, cells in enumerate(_cells(text, suffix), start=1):
-                    yield number, dict(enumerate(cells))
+        if suffix in (".csv", ".tsv") and not packed:
+            yield from self._cells(path, suffix)
             return
+        if suffix not in (".jsonl", ".ndjson", ".json", ".parquet"):
+            raise RecordError(
+                f"{path}: what is read are .csv and .tsv files, and .jsonl, .json and .parquet, also packed"
+            )
         with path.open("rb") as raw:
             for number, row in rows_of(path, raw):
-                if isinstance(row, BadRow) or not isinstance(row, dict):
+                if not isinstance(row, dict):
                     raise RecordError(f"{path}:{number}: {row if isinstance(row, BadRow) else 'not an object'}")
                 yield number, row
 
-
-def _cells(text: Iterable[str], suffix: str) -> Iterator[list[str]]:
-    if suffix == ".tsv":
-        return (line.rstrip("\r\n").split("\t") for line in text if line.strip())
-    return (row for row in csv.reader(text) if row)
+    def _cells(self, path: Path, suffix: str) -> Iterator[tuple[int, Mapping[str | int, object]]]:
+        """The cells of each line by their column, which the first line names where columns have names."""
+        # Published TSV files quote nothing, and have quotation marks in their texts.
+        style: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if suffix == ".tsv" else {"delimiter": ","}
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            lines = csv.reader(text, **style)
+            numbered = all(isinstance(column, int) for column in self.columns.values())
+            names: Sequence[str] | None = None if numbered else next(lines, [])
+            for cells in lines:
+                if cells:
+                    yield lines.line_num, dict(zip(names or range(len(cells)), cells, strict=False))
 
 
 SECTION = Table
