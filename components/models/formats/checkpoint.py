@@ -16,6 +16,7 @@ from components.models.families.keys import FormatError
 from components.models.formats.gguf_file import GgufFile
 from components.models.formats.gguf_tokenizer import gguf_tokenizer
 from components.models.formats.peft_folder import base_of, is_adapter
+from components.models.formats.released_gpt1 import gpt1_tokenizer, is_released_gpt1
 from components.models.formats.stored import read_json
 from components.models.formats.tensorflow_checkpoint import ENDOFTEXT, gpt2_tokenizer, is_tensorflow
 from components.models.formats.transformers_format import import_model
@@ -53,6 +54,8 @@ def load_checkpoint(source: Path) -> tuple[GPT, Checkpoint]:
         tokenizer = gguf_tokenizer(file)
         bos, eos = (_token(tokenizer, file.value(f"tokenizer.ggml.{name}_token_id")) for name in ("bos", "eos"))
         return import_model(source), Checkpoint(tokenizer, file.value("tokenizer.chat_template"), bos, eos)
+    if is_released_gpt1(source):
+        return import_model(source), Checkpoint(gpt1_tokenizer(source))
     if is_tensorflow(source):
         return import_model(source), Checkpoint(gpt2_tokenizer(source), bos=ENDOFTEXT, eos=ENDOFTEXT)
     # Adapters that came without a tokenizer have their base's.

@@ -31,8 +31,8 @@ class Container(ABC):
 
 
 def open_stored(source: Path) -> Container:
-    """A folder with config.json and safetensors, whole or sharded with an index; one of adapters, or of GPT-2 as it was
-    released; or a GGUF file.
+    """A folder with config.json and safetensors, whole or sharded with an index; one of adapters, or of GPT or GPT-2 as
+    they were released; or a GGUF file.
 
     Raises:
         FormatError: it is none of them, or a file is missing or broken.
@@ -41,6 +41,7 @@ def open_stored(source: Path) -> Container:
         from components.models.formats.gguf_file import GgufFile  # noqa: PLC0415 (only where one is read)
 
         return GgufFile(source)
+    from components.models.formats.released_gpt1 import ReleasedGpt1, is_released_gpt1  # noqa: PLC0415 (as above)
     from components.models.formats.tensorflow_checkpoint import (  # noqa: PLC0415 (as above)
         TensorflowCheckpoint,
         is_tensorflow,
@@ -48,6 +49,8 @@ def open_stored(source: Path) -> Container:
 
     if is_tensorflow(source):
         return TensorflowCheckpoint(source)
+    if is_released_gpt1(source):
+        return ReleasedGpt1(source)
     from components.models.formats.peft_folder import PeftFolder, is_adapter  # noqa: PLC0415 (it reads folders by this)
 
     return PeftFolder(source) if is_adapter(source) else SafetensorsFolder(source)
