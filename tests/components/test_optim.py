@@ -65,6 +65,13 @@ def test_cosine_passes_its_published_points():
     assert factors == pytest.approx([0.55, 0.1])
 
 
+def test_gpt_fine_tunes_by_the_published_schedule():
+    """(x / w if x <= w else 1) (1 - x) with x = t / 1000 and w = 0.002, t counted from 1 where a step is from 0."""
+    published = schedule(decay="linear", final_fraction=0.0, warmup_steps=2)
+    found = [learning_rate_factor(published, t - 1, 1000) for t in (1, 2, 500, 1000)]
+    assert found == pytest.approx([0.4995, 0.998, 0.5, 0.0])
+
+
 def test_warm_up_and_linear_decay_by_hand():
     params = schedule(warmup_steps=4, decay="linear", decay_fraction=0.5, final_fraction=0.0)
     factors = [learning_rate_factor(params, step, 10) for step in (0, 3, 4, 5, 9)]
