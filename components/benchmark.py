@@ -16,13 +16,15 @@ of files, the keys of whose rows are in brackets:
     dialogue        [messages, pattern]             max_new_tokens: 40; ours are in components/tasks/scripts
     passages        [text]
     reward_pairs    [prompt, chosen, rejected]      of a reward model
+
+and one of them behind examples: {kind: few_shot, task: {kind: cloze, ...}, examples: FILE, shots: [0, 4]}.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from components import mlflow_store, yaml12
 from components.checkpoints import CheckpointError, load_gpt, load_scalar, load_tokenizer
@@ -33,7 +35,10 @@ from components.evaluation.text_scorer import TextScorer
 from components.params import ParamsError
 from components.sections.seam import Seam
 from components.sections.values import typed
+from components.tasks.few_shot import FewShotTask
 from components.tasks.item_task import ItemTask
+
+OfItems: TypeAlias = ItemTask | FewShotTask
 
 
 def located(address: str) -> Path:
@@ -52,7 +57,7 @@ def located(address: str) -> Path:
     return folder
 
 
-def parse_task(text: str) -> ItemTask:
+def parse_task(text: str) -> OfItems:
     """A task of items from its parameters in YAML.
 
     Raises:
@@ -62,7 +67,7 @@ def parse_task(text: str) -> ItemTask:
     task = typed(Annotated[Any, Seam("components.tasks")], "--task", yaml12.load(text), problems)
     if problems:
         raise ParamsError("\n".join(problems))
-    if not isinstance(task, ItemTask):
+    if not isinstance(task, ItemTask | FewShotTask) or task.inner.asks == "classifiers":
         raise ParamsError(f"--task: {task.kind} measures what a pipeline makes, not a file; --help lists what does")
     return task
 
@@ -86,7 +91,7 @@ class Subject:
         return self._opened[asks]
 
 
-def measure(subject: Subject, against: Subject | None, tasks: list[ItemTask], *, seed: int) -> dict[str, Any]:
+def measure(subject: Subject, against: Subject | None, tasks: list[OfItems], *, seed: int) -> dict[str, Any]:
     """The figures of every task by its name.
 
     Raises:
@@ -95,19 +100,21 @@ def measure(subject: Subject, against: Subject | None, tasks: list[ItemTask], *,
     """
     figures = {}
     for task in tasks:
-        items = task.items()
-        own = task.judge(subject.opened(task.asks), items)
-        other = task.judge(against.opened(task.asks), items) if against else None
-        figures[task.name] = task.figures(own, other, items, seed=seed)
+        asking = task.inner
+        for name, items in task.sets(seed):
+            own = asking.judge(subject.opened(asking.asks), items)
+            other = asking.judge(against.opened(asking.asks), items) if against else None
+            figures[name] = asking.figures(own, other, items, seed=seed)
     return figures
 
 
-def table(figures: dict[str, Any], tasks: list[ItemTask]) -> str:
+def table(figures: dict[str, Any], tasks: list[OfItems]) -> str:
     """The figures as lines of text."""
     lines = []
-    for task in tasks:
-        found = figures[task.name]
-        lines.append(f"{task.name}: {found['items']} items of {task.file}")
+    asked = {task.inner.name: task.inner for task in tasks}
+    for title, found in figures.items():
+        task = asked[title.partition(".")[0]]
+        lines.append(f"{title}: {found['items']} items of {task.file}")
         for name in task.measures:
             line = f"  {name:24} {found[name]:.4f}  [{found[f'{name}_low']:.4f}, {found[f'{name}_high']:.4f}]"
             if (gap := f"{name}_difference") in found:

@@ -23,6 +23,11 @@ class ClozeTask(ItemTask):
         "perplexity": "perplexity of a completion",
     }
 
+    asked: ClassVar = "context"
+
+    def shown(self, item: "Cloze") -> str:
+        return item.context + item.completion
+
     def items(self) -> "list[Cloze]":
         from components.evaluation.items import Cloze, read_items
 

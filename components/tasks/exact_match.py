@@ -25,6 +25,7 @@ class ExactMatchTask(ItemTask):
     max_new_tokens: Count
     stops: tuple[str, ...] = ()  # a reply ends before the first of these
     pattern: str = ""
+    delimiter: str = " "  # between question and answer of examples (`few_shot`)
     measures: ClassVar = {"exact_match": "answers given exactly"}
 
     @model_validator(mode="after")
@@ -34,6 +35,11 @@ class ExactMatchTask(ItemTask):
         except re.error as error:
             raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from None
         return self
+
+    asked: ClassVar = "query"
+
+    def shown(self, item: "Answered") -> str:
+        return f"{item.query}{self.delimiter}{item.answer}"
 
     def items(self) -> "list[Answered]":
         from components.evaluation.items import Answered, read_items

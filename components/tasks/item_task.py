@@ -37,6 +37,9 @@ class ItemTask(Task):
     asks: ClassVar[str] = "models"
     """Which of the node's inputs it measures."""
 
+    asked: ClassVar[str] = ""
+    """The key of an item before which answered examples may stand (`few_shot`); none where there is no such key."""
+
     @property
     def leaves(self) -> Sequence[str]:  # type: ignore[override]  # they have the task's name
         plain = (measure + bound for measure in self.measures for bound in BOUNDS)
@@ -62,13 +65,29 @@ class ItemTask(Task):
     def judge(self, subject: Any, items: Any) -> "dict[str, Measured]":
         """Each measure of a subject, a TextScorer unless `asks` says otherwise, on the items."""
 
+    @property
+    def inner(self) -> "ItemTask":
+        """The task that asks of its items."""
+        return self
+
+    def sets(self, seed: int) -> "Iterator[tuple[str, Sequence[Item]]]":
+        """Its items, and what its figures of them are called by besides its name."""
+        yield self.name, self.items()
+
+    def shown(self, item: Any) -> str:
+        """An item with its answer, as an example for others."""
+        raise NotImplementedError(f"{type(self).__name__} has no examples")
+
     def measure(self, bench: "Bench", metrics: dict[str, Any]) -> None:
-        items = self.items()
+        for name, figures in self.compare(bench, self.items()).items():
+            metrics[name][self.name] = figures
+
+    def compare(self, bench: "Bench", items: "Sequence[Item]") -> dict[str, dict[str, float]]:
+        """The figures of every subject on some items, those of the others beside the reference's."""
         found = {name: self.judge(self.subject(bench, name), items) for name in self.subjects(bench.fed)}
         reference = next(iter(bench.fed["reference"]), "")
-        for name, measured in found.items():
-            other = found.get(reference) if name in compared(bench.fed) else None
-            metrics[name][self.name] = self.figures(measured, other, items, seed=bench.work.seed)
+        others = {name: found.get(reference) if name in compared(bench.fed) else None for name in found}
+        return {name: self.figures(own, others[name], items, seed=bench.work.seed) for name, own in found.items()}
 
     def subject(self, bench: "Bench", name: str) -> Any:
         """What is asked, of what a node is fed."""

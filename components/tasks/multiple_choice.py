@@ -29,6 +29,11 @@ class MultipleChoiceTask(ItemTask):
         "accuracy_unconditional": "accuracy by likelihood over that without the question",
     }
 
+    asked: ClassVar = "query"
+
+    def shown(self, item: "Choice") -> str:
+        return f"{item.query}{self.delimiter}{item.choices[item.gold]}"
+
     def items(self) -> "list[Choice]":
         from components.evaluation.items import Choice, read_items
 

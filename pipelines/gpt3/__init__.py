@@ -1,0 +1,1 @@
+"""GPT-3: learning in context."""
