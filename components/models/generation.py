@@ -107,14 +107,14 @@ class Decoder:
         """`capacity`: tokens of the longest row that is still to join."""
         self.model, self.sampling = model, sampling
         device, config = model.token_embedding.weight.device, model.config
-        longest, new_tokens = max(map(len, prompts)), uniform.shape[1]
-        if longest + new_tokens > config.context_length:
+        new_tokens = uniform.shape[1]
+        capacity = capacity or max(map(len, prompts)) + new_tokens
+        if capacity > config.context_length:
             raise ValueError(
-                f"a prompt of {longest} tokens and {new_tokens} new ones exceed the context of {config.context_length}"
+                f"a prompt of {capacity - new_tokens} tokens and {new_tokens} new ones exceed the context of "
+                f"{config.context_length}"
             )
-        self.cache = KeyValueCache(
-            slots=len(prompts), capacity=capacity or longest + new_tokens, num_layers=config.num_layers, device=device
-        )
+        self.cache = KeyValueCache(slots=len(prompts), capacity=capacity, num_layers=config.num_layers, device=device)
         self.uniform = torch.zeros(0, new_tokens, device=device)
         self.steps = torch.zeros(0, dtype=torch.long, device=device)  # tokens that each row has drawn
         self.hidden = torch.zeros(0, config.width, device=device)  # what predicts each row's next token

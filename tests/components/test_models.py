@@ -140,6 +140,9 @@ def test_too_many_tokens_are_refused(model):
         model(torch.zeros(1, 25, dtype=torch.long))
     with pytest.raises(ValueError, match="context of 24"):
         next(sample_steps(model, [[1] * 20], sampling=Sampling(), uniform=torch.zeros(1, 5)))
+    with pytest.raises(ValueError, match="a prompt of 20 tokens and 5 new ones exceed the context of 24"):
+        uniform = torch.zeros(2, 5)  # the second prompt would wait
+        sample_replies(model, [[1], [1] * 20], sampling=Sampling(), uniform=uniform, end_id=7, pad_id=0, slots=1)
 
 
 def test_cached_generation_of_ragged_prompts_equals_uncached_greedy_decoding(model):
