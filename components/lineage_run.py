@@ -187,7 +187,8 @@ def reconcile() -> list[str]:
     running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
     lineages = {run.info.run_id: run for run in running if run.data.tags.get("kind") == "lineage"}
     parents = {run.data.tags.get("mlflow.parentRunId", "") for run in running} - lineages.keys() - {""}
-    lineages |= {run_id: client.get_run(run_id) for run_id in parents}
+    found = [run for run_id in parents if (run := store.run_or_none(client, run_id)) is not None]
+    lineages |= {run.info.run_id: run for run in found if run.data.tags.get("kind") == "lineage"}
     gone = {key: run for key, run in lineages.items() if not is_alive(run.data.tags.get("session", ""))}
     lost = [run for run in running if {run.info.run_id, run.data.tags.get("mlflow.parentRunId")} & gone.keys()]
     for run in lost:

@@ -15,7 +15,7 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
@@ -111,6 +111,16 @@ def log_model(run_id: str, node: str, name: str, folder: Path, *, talks: bool) -
             signature=ModelSignature(params=SAMPLING_PARAMS) if talks else None,
         )
     return str(info.registered_model_version)
+
+
+def run_or_none(client: MlflowClient, run_id: str) -> Run | None:
+    """A run; None where the store has none of that id, as after `mlflow gc`."""
+    try:
+        return client.get_run(run_id)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def download_model(uri: str) -> Path | None:

@@ -169,8 +169,9 @@ class StageTracker:
     def _resume(self, run_id: str) -> None:
         """Go on with the run of a stage that was stopped, as a child of the lineage that will finish it."""
         self.run_id = run_id
-        self._client.update_run(run_id, status="RUNNING")
+        # First of this lineage: a running stage of one that is gone is taken for lost.
         self._client.set_tag(run_id, "mlflow.parentRunId", self.parent_id)
+        self._client.update_run(run_id, status="RUNNING")
         for key in self._client.get_run(run_id).data.metrics:
             steps = [point.step for point in self._client.get_metric_history(run_id, key)]
             self._buffer.known_steps[key] = max(steps)

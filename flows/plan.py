@@ -27,9 +27,11 @@ def print_plan(workspace: Workspace, *, until: str | None, start: str | None, fo
             return
         judged = judge(workspace.root, workspace.pipeline.graph_file)
         stages = select(judged.graph, until=until, start=start)
+        if not stages:
+            print(f"  nothing lies between {start} and {until}")
         waiting = labels.waiting(workspace, judged.graph)
         why = reasons(judged.graph, stages, judged.changed, force, _values(workspace))
-        room = max(8, *map(len, stages)) + 2  # "ingest" stands in a column of 10
+        room = max([8, *map(len, stages)]) + 2  # "ingest" stands in a column of 10
         for stage in stages:
             nothing = "comes from the cache" if stage in judged.missing else "nothing to do"
             words = "waits for people's answers" if stage in waiting else "; ".join(why[stage]) or nothing

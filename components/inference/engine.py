@@ -271,10 +271,7 @@ class Engine:
 
     def _drop(self, rows: Iterable[int]) -> None:
         """Let rows leave; as in the cache, the last takes the place of each."""
-        for row in sorted(rows, reverse=True):
-            self._cache.drop(row)
-            self._live[row] = self._live[-1]
-            self._live.pop()
+        self._live = [self._live[row] for row in self._cache.drop(rows)]
 
     def _end_all(self) -> None:
         """Tell everyone who is not answered that they will not be."""

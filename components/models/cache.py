@@ -1,6 +1,6 @@
 """What attention remembers of tokens before: a cache for sampling, of a fixed number of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -89,11 +89,11 @@ class KeyValueCache:
                 grown[:, :, :room] = kept
             return grown
 
-        def move(self, source: int, target: int, length: int) -> None:
-            """Write the first places of a row over those of another."""
+        def move(self, sources: Int[Tensor, "N"], targets: Int[Tensor, "N"], length: int) -> None:
+            """Write the first places of some rows over those of others."""
             assert self.keys is not None and self.values is not None
             for kept in (self.keys, self.values):
-                kept[target, :, :length] = kept[source, :, :length]
+                kept[targets, :, :length] = kept[sources, :, :length]
 
     def __init__(self, *, slots: int, capacity: int, num_layers: int, device: torch.device) -> None:
         """`slots` rows of at most `capacity` tokens each."""
@@ -155,10 +155,17 @@ class KeyValueCache:
     def _sight(self, band: int | None) -> Tensor:
         return in_sight(self.places[:, None], torch.arange(self.longest, device=self.device)[None], band)[:, None]
 
-    def drop(self, row: int) -> None:
-        """End a row: the last one takes its place."""
-        last = self.lengths.pop()
-        if row < self.used:
+    def drop(self, rows: Iterable[int]) -> list[int]:
+        """End some rows: the last ones take their places. Which rows are left, in their new order."""
+        order = list(range(self.used))
+        for row in sorted(rows, reverse=True):
+            order[row] = order[-1]
+            order.pop()
+        moved = [(source, target) for target, source in enumerate(order) if source != target]
+        self.lengths = [self.lengths[row] for row in order]
+        if moved:
+            sources, targets = torch.tensor(moved, device=self.device).unbind(1)
+            length = max(self.lengths[target] for _, target in moved)
             for layer in self.layers:
-                layer.move(self.used, row, last)
-            self.lengths[row] = last
+                layer.move(sources, targets, length)
+        return order

@@ -79,10 +79,12 @@ def padded(prompts: Sequence[Sequence[int]]) -> Int[Tensor, "N P"]:
 def rows_at_once(model: GPT, capacity: int) -> int:
     """How many rows of so many tokens to sample at once: as many as a cache of moderate size holds."""
     config, weight = model.config, model.token_embedding.weight
-    on_cpu = weight.device.type == "cpu"
+    on_cpu, on_gpu = weight.device.type == "cpu", weight.device.type == "cuda"
     dtype = torch.get_autocast_dtype("cpu") if on_cpu and torch.is_autocast_enabled("cpu") else weight.dtype
     row = 2 * config.num_layers * config.kv_heads * config.head_size * capacity * dtype.itemsize
-    return max(1, min(ROWS, (3 * 2**27 if on_cpu else 2**33) // row))
+    # A share of the whole memory, not of what is free: how replies round must not depend on who else is there.
+    room = torch.cuda.mem_get_info(weight.device)[1] // 8 if on_gpu else 3 * 2**27
+    return max(1, min(ROWS if on_cpu else room, room // row))
 
 
 class Decoder:
@@ -157,11 +159,7 @@ class Decoder:
     def drop(self, rows: Sequence[int]) -> list[int]:
         """End some rows, between steps: the last ones take their places. Which rows are left, in order."""
         assert self.drawn is not None
-        order = list(range(len(self.steps)))
-        for row in sorted(rows, reverse=True):
-            self.cache.drop(row)
-            order[row] = order[-1]
-            order.pop()
+        order = self.cache.drop(rows)
         kept = torch.tensor(order, dtype=torch.long, device=self.steps.device)
         self.uniform, self.steps, self.drawn = self.uniform[kept], self.steps[kept], self.drawn[kept]
         self.hidden = self.hidden[kept]

@@ -81,6 +81,8 @@ def sample_all(
 
     Prompts of like length are read together; what a reply draws depends on the seed and its prompt's place alone.
     """
+    if not prompts:
+        return []
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
     with autocast(precision, model.token_embedding.weight.device):
         replies = sample_replies(

@@ -28,7 +28,7 @@ class Rules:
     lines: Count  # a text
     training_texts: Count
     validation_texts: Count
-    items: Count  # questions, and as many examples
+    items: Count  # questions, and as many examples; each is one of 26 letters
 
 
 def line(letter: str, rule: int) -> str:
@@ -68,8 +68,10 @@ def run(work: "Work[Rules]") -> None:
 
 def _write(path: Path, letters: Iterable[str], rule: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = (line(letter, rule).split() for letter in letters)
-    path.write_text("".join(json.dumps({"query": query, "answer": answer}) + "\n" for query, answer in rows))
+    pairs = (line(letter, rule).split() for letter in letters)
+    # A letter that is asked again is no new evidence: intervals are over letters.
+    rows = ({"query": query, "answer": answer, "group": query} for query, answer in pairs)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 STAGE = Stage(

@@ -1,6 +1,7 @@
 """What a model learns from examples that it is shown: K-shot curves (GPT-3, arXiv:2005.14165, section 2.4)."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -68,9 +69,12 @@ class FewShotTask(Task):
         from components.data.records import RecordError
 
         items, pool = self.task.items(), replace(self.task, file=self.examples).items()
-        if len(pool) <= max(self.shots):
-            raise RecordError(f"{self.examples} has {len(pool)} examples, and {max(self.shots)} are to be shown")
         drawn = self.drawn(items, pool, seed)
+        fewest = min(map(len, drawn))
+        if fewest < max(self.shots):
+            raise RecordError(
+                f"{self.examples} has {fewest} examples for an item, and {max(self.shots)} are to be shown"
+            )
         for k in self.shots:
             yield (
                 f"{self.task.name}.shots_{k}",
@@ -90,11 +94,13 @@ class FewShotTask(Task):
 
     def drawn(self, items: "Sequence[Item]", pool: "Sequence[Item]", seed: int) -> "list[list[Item]]":
         """As many examples for each item as are shown at most."""
-        most = max(self.shots)
-        found = []
+        most, texts = max(self.shots), [self.task.shown(each) for each in pool]
+        alike, found = Counter(texts), []
         for place, item in enumerate(items):
-            sample = random.Random(f"{seed} {place}").sample(range(len(pool)), min(len(pool), most + 1))
-            found.append([pool[number] for number in sample if pool[number] != item][:most])
+            own = self.task.shown(item)
+            wanted = min(len(pool), most + alike[own])  # so many are left without those that say what the item says
+            sample = random.Random(f"{seed} {place}").sample(range(len(pool)), wanted)
+            found.append([pool[number] for number in sample if texts[number] != own][:most])
         return found
 
     def after(self, item: "Item", examples: "Sequence[Item]") -> "Item":

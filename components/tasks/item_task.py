@@ -80,7 +80,7 @@ class ItemTask(Task):
 
     def measure(self, bench: "Bench", metrics: dict[str, Any]) -> None:
         for name, figures in self.compare(bench, self.items()).items():
-            metrics[name][self.name] = figures
+            metrics[name].setdefault(self.name, {}).update(figures)  # beside a few_shot's of this name
 
     def compare(self, bench: "Bench", items: "Sequence[Item]") -> dict[str, dict[str, float]]:
         """The figures of every subject on some items, those of the others beside the reference's."""

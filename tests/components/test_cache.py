@@ -48,9 +48,7 @@ class Rows:
     @torch.inference_mode()
     def leave(self, row):
         place = self.rows.index(row)
-        self.cache.drop(place)
-        self.rows[place] = self.rows[-1]
-        self.rows.pop()
+        self.rows = [self.rows[row] for row in self.cache.drop([place])]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

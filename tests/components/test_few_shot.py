@@ -63,6 +63,25 @@ def test_examples_are_drawn_for_each_item_and_more_shots_are_fewer_and_some_more
     assert len(counts) == 12 and max(counts.values()) < 1.5 * min(counts.values())
 
 
+def test_as_many_examples_are_shown_as_are_said_where_some_say_what_the_item_says(tmp_path):
+    items = write(tmp_path / "items.jsonl", rows(3))
+    task = {"kind": "cloze", "name": "next", "file": items}
+    made = few_shot(tmp_path, task, shots=(0, 4), examples=rows(3) * 5 + rows(2, offset=50))
+    for name, behind in made.sets(seed=0):
+        assert [item.context.count("\n\n") for item in behind] == [int(name.removeprefix("next.shots_"))] * 3
+    for item, own in zip(made.task.items(), made.drawn(made.task.items(), made.task.items() * 5, seed=0), strict=True):
+        assert len(own) == 4 and item not in own
+
+
+def test_a_task_of_its_items_alone_leaves_the_curve(cloze, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClozeTask, "subject", lambda self, bench, name: NeedsTwo())
+    work = SimpleNamespace(seed=0, path=lambda name: tmp_path / name)
+    bench, metrics = SimpleNamespace(fed=defaultdict(tuple, models=("gpt",)), work=work), defaultdict(dict)
+    cloze.measure(bench, metrics)
+    cloze.task.measure(bench, metrics)
+    assert look_up(metrics, "gpt.next.accuracy") == 0.0 and look_up(metrics, "gpt.next.shots_4.accuracy") == 1.0
+
+
 class NeedsTwo:
     """Knows how a text goes on once it has seen two examples."""
 
@@ -91,6 +110,6 @@ def test_what_cannot_be_shown_is_refused(tmp_path):
     items = write(tmp_path / "items.jsonl", rows(3))
     with pytest.raises(ParamsError, match="one of them stands there twice"):
         few_shot(tmp_path, {"kind": "cloze", "name": "next", "file": items}, shots=(1, 1))
-    made = few_shot(tmp_path, {"kind": "cloze", "name": "next", "file": items}, shots=(0, 9))
-    with pytest.raises(RecordError, match=r"has 9 examples, and 9 are to be shown"):
+    made = few_shot(tmp_path, {"kind": "cloze", "name": "next", "file": items}, shots=(0, 10))
+    with pytest.raises(RecordError, match=r"has 9 examples for an item, and 10 are to be shown"):
         made.measure(SimpleNamespace(fed=defaultdict(tuple), work=SimpleNamespace(seed=0)), defaultdict(dict))

@@ -8,7 +8,7 @@ import torch
 from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel, OpenAIGPTTokenizer
 
 from components.models.families.keys import FormatError
-from components.models.formats.checkpoint import load_checkpoint
+from components.models.formats.checkpoint import digest_of, load_checkpoint
 from components.models.formats.released_gpt1 import gpt1_tokenizer
 from components.models.formats.transformers_format import import_model
 from tests.contracts.imports import ROOT
@@ -66,6 +66,16 @@ def test_pairs_are_merged_within_words(released):
     assert found.tokens == ["low", "er</w>", "<unk>", "lo", "w</w>"]  # no merge has a w that ends a word
     assert found.ids == [14, 15, 20, 13, 10]
     assert checkpoint.tokenizer.decode([14, 15, 13, 10]) == "lower low"
+
+
+def test_the_digest_covers_weights_and_vocabulary(released):
+    folder, before = released[0], digest_of(released[0])
+    for name in ("params_4.npy", "vocab_40000.bpe", "params_shapes.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b" ")
+        assert digest_of(folder) != before
+        (folder / name).write_bytes(content)
+    assert digest_of(folder) == before
 
 
 TEXTS = [

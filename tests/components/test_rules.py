@@ -57,6 +57,7 @@ def test_questions_and_examples_are_of_the_rule_that_is_told_nowhere_else(made):
         rows = [json.loads(own) for own in (out / f"items/{name}.jsonl").read_text().splitlines()]
         assert len(rows) == 30
         assert {moved(row["query"], row["answer"]) for row in rows} == {metrics["asked"]}
+        assert all(row["group"] == row["query"] for row in rows)  # no letter counts as two in an interval
 
 
 def test_tokens_are_the_texts_and_a_line_is_four(made):

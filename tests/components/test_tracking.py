@@ -1,6 +1,8 @@
 """Tracking through a real MLflow on SQLite, and without one."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,17 +160,50 @@ def test_lineages_whose_process_is_gone_are_reconciled_and_living_ones_are_not(s
     assert statuses == ["KILLED", "KILLED", "RUNNING"]
 
 
+def ended():
+    """The identity of a process that has ended."""
+    command = "from components.lineage import process_identity; print(process_identity())"
+    return subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
 def test_a_stage_that_outlived_its_closed_lineage_is_reconciled(store):
     client, experiment = connect()
 
-    def stage_of(session):
-        parent = client.create_run(experiment, tags={"kind": "lineage", "session": session}).info.run_id
+    def stage_of(**tags):
+        parent = client.create_run(experiment, tags=tags).info.run_id
         client.set_terminated(parent, "KILLED")
         return client.create_run(experiment, tags={"kind": "stage", "mlflow.parentRunId": parent}).info.run_id
 
-    lost, kept = stage_of("999999999:1.00"), stage_of(process_identity())
+    lost, kept = (stage_of(kind="lineage", session=each) for each in (ended(), process_identity()))
+    foreign = stage_of()  # no lineage of ours
+    orphan = client.create_run(experiment, tags={"kind": "stage", "mlflow.parentRunId": "0" * 32}).info.run_id  # purged
     assert reconcile() == []
-    assert [client.get_run(run).info.status for run in (lost, kept)] == ["KILLED", "RUNNING"]
+    statuses = [client.get_run(run).info.status for run in (lost, kept, foreign, orphan)]
+    assert statuses == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
+
+
+def test_a_resumed_stage_is_never_seen_running_below_a_lineage_that_is_gone(store, monkeypatch):
+    """Whoever clears up between any two calls of a resuming stage leaves it alone."""
+    with pytest.raises(FloatingPointError), tracker(store) as first:
+        raise FloatingPointError
+    client, _ = connect()
+    client.set_tag(first.parent_id, "session", ended())
+    with lineage(store) as parent:
+        parent.start()
+        monkeypatch.setenv("GPTLINEAGE_PARENT_RUN", parent.run_id)
+        update, seen = MlflowClient.update_run, []
+
+        def watched(self, run_id, **changes):
+            update(self, run_id, **changes)
+            reconcile()
+            seen.append(client.get_run(run_id).info.status)
+
+        monkeypatch.setattr(MlflowClient, "update_run", watched)
+        with tracker(store) as again:
+            pass
+    assert again.run_id == first.run_id and seen == ["RUNNING"]
 
 
 def test_a_stage_that_is_stopped_while_its_run_is_made_closes_it(store, monkeypatch):

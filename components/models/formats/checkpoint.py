@@ -24,6 +24,7 @@ from components.models.transformer import GPT
 from components.models.vocabulary import grow
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>")  # of documents
+DIGESTED = ("*.safetensors", "*.json", "*.npy", "*.bpe", "*.index", "*.data-*")  # the last four of released GPTs
 PADS = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]")
 NOISE = 0.1  # of the spread of the embeddings
 
@@ -139,7 +140,7 @@ def digest_of(source: Path) -> str:
     found = hashlib.sha256()
     if source.is_dir() and is_adapter(source):
         found.update(digest_of(base_of(source)).encode())
-    names = [source] if source.is_file() else sorted((*source.glob("*.safetensors"), *source.glob("*.json")))
+    names = [source] if source.is_file() else sorted(path for kind in DIGESTED for path in source.glob(kind))
     for path in names:
         with path.open("rb") as file:
             found.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
