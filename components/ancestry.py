@@ -78,12 +78,13 @@ def _step(pipeline: OpenPipeline, node: str) -> Step:
 
 @lru_cache
 def scorers(root: Path) -> frozenset[str]:
-    """Names of the models that score replies and write none."""
+    """Names of the models that score or classify and write no replies."""
     found = set()
     for name in names(root):
         with contextlib.suppress(PipelineError):
             pipeline = open_pipeline(name, root)
-            found |= {pipeline.model_name(n) for n in pipeline.models if pipeline.stages[n].model == Kind.SCALAR_MODEL}
+            silent = (n for n in pipeline.models if pipeline.stages[n].model != Kind.LANGUAGE_MODEL)
+            found |= set(map(pipeline.model_name, silent))
     return frozenset(found)
 
 

@@ -56,7 +56,8 @@ def save_model(
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, partial / "model.safetensors")
     config = {"kind": kind} | to_plain(model.config) | ({} if precision is None else {"precision": precision})
     config |= {"untrained": list(untrained)} if untrained else {}
-    config |= {"classes": list(model.classes)} if isinstance(model, ClassifierGPT) else {}
+    if isinstance(model, ClassifierGPT):
+        config |= {"classes": list(model.classes), "transformation": model.transformation}
     (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     shutil.copyfile(tokenizer, partial / "tokenizer.json")
     if (tokenizer.parent / CHAT_FILE).exists():
@@ -168,7 +169,7 @@ def _load(folder: Path, trunk: GPT | None = None) -> nn.Module:
             config.pop(about, None)
         kind, more = CLASSES[config.pop("kind")], {}
         if kind is ClassifierGPT:
-            more = {"classes": tuple(config.pop("classes"))}
+            more = {"classes": tuple(config.pop("classes")), "transformation": config.pop("transformation")}
         plain = kind(from_plain(config), **more)
         plain.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:

@@ -67,6 +67,10 @@ def problems(pipeline: "OpenPipeline", sections: Mapping[str, Any], gates: Mappi
             lacking = [name for name in task.needs if not fed[name]]
             if lacking:
                 yield f"{node}.tasks: {task.kind} needs {', '.join(lacking)}, which nothing feeds to the node {node}"
+        for task in sections[node].tasks:
+            yield from (
+                f"{node}.tasks: {task.kind} names {name}, which feeds nothing to it" for name in task.unfed(fed)
+            )
         made = known[node] = patterns(sections[node].tasks, fed)
         if twice := sorted({each for each in made if made.count(each) > 1}):
             yield f"{node}.tasks: two of them make the figure {twice[0]}: give each a kind or a name of its own"

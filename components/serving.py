@@ -4,17 +4,22 @@ MLflow calls `_load_pyfunc` with the model's folder. Needs nothing but the requi
 it accepts, and with which defaults, is in `components.serving_input`.
 """
 
+import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from pydantic import TypeAdapter
 
 from components import mlflow_store
-from components.checkpoints import CheckpointError, load_gpt, load_scalar, load_tokenizer, model_kind
+from components.checkpoints import CheckpointError, load_classifier, load_gpt, load_scalar, load_tokenizer, model_kind
 from components.data.detokenizing import Detokenizer
 from components.data.sequences import pack
+from components.evaluation.classes import told
+from components.evaluation.items import Choice, Item
+from components.evaluation.transformations import TRANSFORMATIONS, Name, encode_all
 from components.losses.sampling import Sampling
 from components.models.generation import sample_steps, uniforms
 from components.serving_input import FORM, Message, Options, RequestError, check_messages, check_prompt
@@ -106,6 +111,31 @@ class RewardModel:
         return float(self.model(batch.input_ids)[0, batch.last_positions[0]])
 
 
+class ClassifierModel:
+    """A classifier: tells the class of texts, or the number of the likeliest choice, from 0."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model, self.tokenizer = load_classifier(folder), load_tokenizer(folder)
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """The class of one row, or a list of classes; a row has an item's keys without the answer, such as `text`."""
+        rows, name = _plain(model_input), cast(Name, self.model.transformation)
+        single = isinstance(rows, Mapping)
+        try:
+            items = [_item(TRANSFORMATIONS[name].item, row) for row in ([rows] if single else rows)]
+        except (TypeError, ValueError) as error:
+            raise mlflow_store.BadRequest(f"rows are wanted with the keys of {name}: {error}") from None
+        ids = encode_all(items, name, self.tokenizer, self.model.config.context_length)
+        classes = self.model.classes
+        found = [classes[place] if classes else place for place in told(self.model, ids)]
+        return found[0] if single else found
+
+
+def _item(kind: type[Item], row: Mapping[str, Any]) -> Item:
+    answer = {"gold": 0} if kind is Choice else {"label": "unknown"}
+    return TypeAdapter(kind).validate_json(json.dumps({**row, **answer}))
+
+
 def _conversations(model_input: Any) -> tuple[list[list[Message]], bool]:
     """Conversations from what pyfunc and its server pass on, and whether it was a single one.
 
@@ -147,7 +177,11 @@ def _alone(value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def _load_pyfunc(path: str) -> ChatModel | RewardModel:
+def _load_pyfunc(path: str) -> ChatModel | RewardModel | ClassifierModel:
     """MLflow's hook: the model in a folder."""
     folder = Path(path)
-    return RewardModel(folder) if model_kind(folder) == "scalar_gpt" else ChatModel(folder)
+    kinds: dict[str, type[RewardModel] | type[ClassifierModel]] = {
+        "scalar_gpt": RewardModel,
+        "classifier_gpt": ClassifierModel,
+    }
+    return kinds.get(model_kind(folder), ChatModel)(folder)

@@ -2,9 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from components.models.classifier import ClassifierGPT
 from components.models.precision import autocast
@@ -13,13 +15,18 @@ TOGETHER = 64  # items
 
 
 @torch.no_grad()
-def told(model: ClassifierGPT, items: Sequence[Sequence[list[int]]], *, precision: str = "32-true") -> list[int]:
-    """The likeliest class or choice of each item, given as the ids of its sequences."""
-    found: list[int] = []
+def scored(
+    model: ClassifierGPT, items: Sequence[Sequence[list[int]]], *, precision: str = "32-true"
+) -> Iterator[Float[Tensor, "B C"]]:
+    """Scores of the classes or choices of items, given as the ids of their sequences, some items at a time."""
     for start in range(0, len(items), TOGETHER):
         with autocast(precision, model.head.weight.device):
-            found += model(items[start : start + TOGETHER]).scores.argmax(dim=1).tolist()
-    return found
+            yield model(items[start : start + TOGETHER]).scores
+
+
+def told(model: ClassifierGPT, items: Sequence[Sequence[list[int]]], *, precision: str = "32-true") -> list[int]:
+    """The likeliest class or choice of each item."""
+    return [place for part in scored(model, items, precision=precision) for place in part.argmax(dim=1).tolist()]
 
 
 def majority(true: Sequence[int]) -> float:

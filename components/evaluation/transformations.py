@@ -43,9 +43,9 @@ TRANSFORMATIONS: dict[str, Transformation] = {
 
 
 def encode(texts: Texts, tokenizer: ChatTokenizer, context_length: int) -> list[int]:
-    """A sequence's ids. Texts that are too long for the context together lose their ends, each beyond an equal share.
+    """A sequence's ids. A text that is longer than its share of the context loses its end.
 
-    The released code cuts each of two texts to half of the context less two.
+    Shares are equal, as in the released code, which cuts each of two texts to half of the context less two.
 
     Raises:
         ValueError: the tokenizer lacks the markers.

@@ -45,7 +45,12 @@ def load_folder(
         CheckpointError: the folder holds no language model.
     """
     if model_kind(folder) != "gpt":
-        raise CheckpointError(f"{version} is a reward model: it scores replies and writes none")
+        what = (
+            "a reward model: it scores replies"
+            if model_kind(folder) == "scalar_gpt"
+            else "a classifier: it tells classes"
+        )
+        raise CheckpointError(f"{version} is {what} and writes none")
     model, device = load_gpt(folder), training_device("auto")
     mixed = recorded_precision(folder) == "bf16-mixed" and bf16_pays(device)
     precision = "bf16-mixed" if mixed else "32-true"

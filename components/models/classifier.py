@@ -29,17 +29,18 @@ class Verdict:
 class ClassifierGPT(nn.Module):
     """GPT body and a linear map to the scores of `classes`; with no classes to one score, of a choice."""
 
-    def __init__(self, config: GPTConfig, classes: Sequence[str] = ()) -> None:
+    def __init__(self, config: GPTConfig, classes: Sequence[str] = (), transformation: str = "") -> None:
+        """`transformation`: how texts become the sequences that it reads (components/evaluation/transformations.py)."""
         super().__init__()
-        self.config, self.classes = config, tuple(classes)
+        self.config, self.classes, self.transformation = config, tuple(classes), transformation
         self.body = GPT(config)
         self.head = self._new_head()
 
     @classmethod
-    def on(cls, body: GPT, classes: Sequence[str]) -> "ClassifierGPT":
+    def on(cls, body: GPT, classes: Sequence[str], transformation: str = "") -> "ClassifierGPT":
         """A new head on a body, which is used as it is, not copied."""
         with torch.device("meta"):  # a body of its own would only be thrown away
-            model = cls(body.config, classes)
+            model = cls(body.config, classes, transformation)
         model.body, model.head = body, model._new_head()
         return model
 

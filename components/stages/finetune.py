@@ -14,6 +14,10 @@ from components.sections.optimizer import Optimizer
 from components.stage import Curve, Kind, Stage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from components.evaluation.items import Item
+    from components.evaluation.transformations import Name
     from components.models.transformer import GPT
     from components.work import Work
 
@@ -38,49 +42,63 @@ def run(work: "Work[Finetune]") -> None:
     """The whole stage.
 
     Raises:
-        RecordError: items break their schema, or a class is found in the validation rows alone.
-        ValueError: more blocks are asked for than the base has.
+        RecordError: items break their schema, are all of one class, or have a class in the validation rows alone.
+        StageStopped: more blocks are asked for than the base has.
     """
     import torch
 
+    from components.arithmetic import device_of
     from components.checkpoints import load_gpt, save_model
-    from components.evaluation.items import read_items
-    from components.evaluation.transformations import TRANSFORMATIONS, classes_of, encode_all, places
+    from components.evaluation.transformations import encode_all, places
     from components.models.classifier import ClassifierGPT
     from components.training.classification import ClassificationModule, with_markers
     from components.training.fit import fit
 
     params, folder, name = work.section, work.read("items"), work.section.transformation
     torch.manual_seed(work.seed)
-    kind = TRANSFORMATIONS[name].item
-    train = read_items(folder / "train.jsonl", kind)[: params.labels or None]
-    validation = read_items(folder / "validation.jsonl", kind)
+    items, classes = read_splits(folder, name, params.labels)
+    right = {split: places(own, name, classes, path=folder / f"{split}.jsonl") for split, own in items.items()}
     body = transferred(load_gpt(work.read("base")), params.transferred)
     own = work.scratch / "tokenizer"
     tokenizer = with_markers(body, work.read("base"), own, seed=work.seed)
-    context, classes = body.config.context_length, classes_of(train, name)
-    model = ClassifierGPT.on(body, classes)
-    module = ClassificationModule(
-        work,
-        model.train(),
-        encode_all(train, name, tokenizer, context),
-        places(train, name, classes, path=folder / "train.jsonl"),
-    )
+    ids = {split: encode_all(rows, name, tokenizer, body.config.context_length) for split, rows in items.items()}
+    model = ClassifierGPT.on(body, classes, name)
+    module = ClassificationModule(work, model.train(), ids["train"], right["train"])
     fit(work, module, checkpoint_interval=params.checkpoint_interval)
-    held_out = encode_all(validation, name, tokenizer, context)
-    right = places(validation, name, classes, path=folder / "validation.jsonl")
-    work.metrics |= {"rows": len(train), "classes": list(classes), "validation": module.accuracy(held_out, right)}
+    module.to(device_of(work))  # Lightning leaves it on the CPU
+    validation = module.accuracy(ids["validation"], right["validation"])
+    work.metrics |= {"rows": len(items["train"]), "classes": list(classes), "validation": validation}
     save_model(work.path("model"), model, own / "tokenizer.json", precision=module.precision)
     work.tracker.register_model(work.path("model"))
+
+
+def read_splits(folder: "Path", name: "Name", labels: int) -> "tuple[dict[str, list[Item]], tuple[str, ...]]":
+    """The rows to train on, the first `labels` of them or all, and those to validate on; and the classes.
+
+    Raises:
+        RecordError: items break their schema, or all are of one class.
+    """
+    from components.data.records import RecordError
+    from components.evaluation.items import read_items
+    from components.evaluation.transformations import TRANSFORMATIONS, classes_of
+
+    own = TRANSFORMATIONS[name]
+    items = {split: read_items(folder / f"{split}.jsonl", own.item) for split in ("train", "validation")}
+    items["train"] = items["train"][: labels or None]
+    classes = classes_of(items["train"], name)
+    if len(classes) == 1:
+        raise RecordError(f"{folder / 'train.jsonl'}: all {len(items['train'])} rows are of the class {classes[0]}")
+    return items, classes
 
 
 def transferred(base: "GPT", blocks: str | int) -> "GPT":
     """A model with so much of the base, and the rest new (GPT, figure 2: transferring some layers).
 
     Raises:
-        ValueError: the base has fewer blocks.
+        StageStopped: the base has fewer blocks.
     """
     from components.models.transformer import GPT
+    from components.runtime import StageStopped
 
     if blocks == "all":
         return base
@@ -89,7 +107,7 @@ def transferred(base: "GPT", blocks: str | int) -> "GPT":
         return new
     count = int(blocks)
     if count > len(base.blocks):
-        raise ValueError(f"finetune.transferred is {count}, and the model has {len(base.blocks)} blocks")
+        raise StageStopped(f"finetune.transferred is {count}, and the model has {len(base.blocks)} blocks")
     blocks_kept = (f"blocks.{number}." for number in range(count))
     kept = ("token_embedding.", "position_embedding.", "embedding_norm.", "output.", *blocks_kept)
     found = {name: weight for name, weight in base.state_dict().items() if name.startswith(kept)}

@@ -120,7 +120,8 @@ class Bench:
         work, tokenizer, prompts = self.work, self.tokenizer, self.prompts
         end_id = tokenizer.end
         if name in self.fed["plain"]:
-            (end_id,) = tokenizer.encode_text(NEWLINE)
+            # GPT's own tokenizer writes no line ends.
+            end_id = next(iter(tokenizer.encode_text(NEWLINE)), tokenizer.endoftext)
             prompts = [
                 EncodedPrompt(p.id, p.messages, self._as_text(p)[-work.limits.max_prompt_tokens :]) for p in prompts
             ]

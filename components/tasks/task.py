@@ -35,6 +35,10 @@ class Task(ABC):
             for leaf, words in self.headlines.items():
                 yield subject, leaf, words.format(reference=reference)
 
+    def unfed(self, fed: Fed) -> Iterator[str]:
+        """What it names that feeds nothing to the node."""
+        yield from ()
+
     @abstractmethod
     def measure(self, bench: "Bench", metrics: dict[str, Any]) -> None:
         """Add the figures of every subject to nested metrics."""

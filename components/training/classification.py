@@ -13,6 +13,7 @@ from components.checkpoints import load_tokenizer
 from components.data.chat import ChatTokenizer
 from components.data.chat_format import CHAT_FILE
 from components.data.order import epoch_rows
+from components.evaluation.classes import scored
 from components.evaluation.transformations import MARKERS
 from components.losses.cross_entropy import target_losses
 from components.models.classifier import ClassifierGPT, Verdict
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from components.stages.finetune import Finetune
 
 Sequences = list[list[int]]
-VALIDATED_TOGETHER = 64  # items
 
 
 class ClassificationModule(SupervisedModule):
@@ -36,8 +36,9 @@ class ClassificationModule(SupervisedModule):
         self, stage: "Work[Finetune]", model: ClassifierGPT, items: Sequence[Sequences], classes: Sequence[int]
     ) -> None:
         params = stage.section
-        batches = -(-len(items) // params.batch_size)
-        super().__init__(stage, model, params.optimizer, total_steps=params.epochs * batches)
+        # Batches are full: one that an epoch's end would cut goes on with the next epoch.
+        steps = -(-params.epochs * len(items) // min(params.batch_size, len(items)))
+        super().__init__(stage, model, params.optimizer, total_steps=steps)
         self.params, self.items, self.classes = params, items, torch.tensor(classes)
         self.note = ""
 
@@ -45,22 +46,26 @@ class ClassificationModule(SupervisedModule):
         size = min(self.params.batch_size, len(self.items))
         return epoch_rows(step, batch_size=size, num_rows=len(self.items), seed=self.seed)
 
-    def make_batch(self, step: int) -> list[int]:
-        return self.share(self.rows(step))  # type: ignore[no-any-return]
+    def make_batch(self, step: int) -> tuple[list[int], bool]:
+        """This process's rows; where there are more processes than rows, one that stands in, and that it does."""
+        own = self.share(self.rows(step))
+        return own or [0], bool(own)
 
     def read(self, items: Sequence[Sequences]) -> Verdict:
         """What the model tells of some items."""
         with autocast(self.precision, self.device):
             return self.network(items)  # type: ignore[no-any-return]
 
-    def train_on(self, batch: list[int], step: int) -> dict[str, float]:
-        items, classes = [self.items[row] for row in batch], self.classes[batch].to(self.device)
-        self.tokens = sum(len(ids) for item in items for ids in item)
-        found, count = self.read(items), self.total(torch.tensor(len(items), device=self.device))
-        own = F.cross_entropy(found.scores, classes, reduction="sum") / count
-        auxiliary = self._language_loss(found, self.total(torch.tensor(sum(map(len, items)), device=self.device)))
+    def train_on(self, batch: tuple[list[int], bool], step: int) -> dict[str, float]:
+        rows, real = batch
+        items, classes = [self.items[row] for row in rows], self.classes[rows].to(self.device)
+        self.tokens = real * sum(len(ids) for item in items for ids in item)
+        counts = torch.tensor([len(items), sum(map(len, items))], device=self.device) * real
+        found, (count, sequences) = self.read(items), self.total(counts)
+        own = real * F.cross_entropy(found.scores, classes, reduction="sum") / count
+        auxiliary = real * self._language_loss(found, sequences)
         norm = self.minimise(own + self.params.auxiliary * auxiliary)
-        right = self.total((found.scores.argmax(dim=1) == classes).sum()) / count
+        right = self.total(real * (found.scores.argmax(dim=1) == classes).sum()) / count
         loss = self.total(own.detach()).item()
         self.note = f"loss {loss:.3f}, right {float(right):.0%}"
         figures = {"train/loss": loss, "train/accuracy": float(right), "train/gradient_norm": norm}
@@ -78,16 +83,15 @@ class ClassificationModule(SupervisedModule):
         tokens = torch.bincount(found.owners)
         return (losses / tokens[found.owners]).sum() / sequences
 
-    @torch.no_grad()
     def accuracy(self, items: Sequence[Sequences], classes: Sequence[int]) -> dict[str, float]:
         """Share of items whose likeliest class is the right one, and the loss in nats an item."""
-        right, nats = 0, 0.0
-        for start in range(0, len(items), VALIDATED_TOGETHER):
-            part = slice(start, start + VALIDATED_TOGETHER)
-            scores, own = self.read(items[part]).scores, torch.tensor(classes[part]).to(self.device)
-            right += int((scores.argmax(dim=1) == own).sum())
-            nats += float(F.cross_entropy(scores, own, reduction="sum"))
-        return {"accuracy": right / len(items), "loss": nats / len(items)}
+        model: ClassifierGPT = self.network  # type: ignore[assignment]
+        scores = [part.cpu() for part in scored(model, items, precision=self.precision)]
+        width = max(part.shape[1] for part in scores)  # of the most choices that an item has
+        table = torch.cat([F.pad(part, (0, width - part.shape[1]), value=-torch.inf) for part in scores]).float()
+        right = torch.tensor(classes)
+        hits = (table.argmax(dim=1) == right).float().mean()
+        return {"accuracy": float(hits), "loss": float(F.cross_entropy(table, right))}
 
 
 def with_markers(body: GPT, base: Path, folder: Path, *, seed: int) -> ChatTokenizer:

@@ -1,5 +1,8 @@
 """GPT's fine-tuning: sequences by hand, scores against single passes, losses against loops, transfer, and measures."""
 
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +22,10 @@ from components.models.classifier import ClassifierGPT
 from components.models.config import GPTConfig
 from components.models.families.gpt1 import weights as layout
 from components.models.transformer import GPT
-from components.stages.finetune import transferred
+from components.runtime import StageStopped
+from components.serving import _load_pyfunc
+from components.stages.finetune import read_splits, transferred
+from components.tasks.labels import LabelsTask
 from components.training.classification import ClassificationModule, with_markers
 
 
@@ -151,7 +157,7 @@ def test_the_loss_is_that_of_the_classes_and_of_the_texts(auxiliary):
     section = SimpleNamespace(auxiliary=auxiliary)
     vars(module).update(params=section, items=ITEMS, classes=torch.tensor([1, 0, 1]), precision="32-true")
     module.network = model
-    figures = module.train_on([0, 1, 2], 0)
+    figures = module.train_on(([0, 1, 2], True), 0)
     own, texts = [], []
     for item, right in zip(ITEMS, (1, 0, 1), strict=True):
         states = sum(state(body, ids) for ids in item)
@@ -180,7 +186,7 @@ def test_so_many_blocks_are_transferred_and_the_rest_is_new():
     matrices = {name for name in same(transferred(base, 2)) if old[name].ndim > 1}
     first = {name for name in old if name.startswith(("blocks.0.", "blocks.1.")) and old[name].ndim > 1}
     assert matrices == first | tables
-    with pytest.raises(ValueError, match="transferred is 4, and the model has 3 blocks"):
+    with pytest.raises(StageStopped, match="transferred is 4, and the model has 3 blocks"):
         transferred(base, 4)
 
 
@@ -200,10 +206,10 @@ def test_markers_are_new_rows_and_all_else_is_as_it_was(tmp_path):
 
 def test_a_classifier_is_kept_with_its_classes_and_is_no_language_model(tmp_path):
     train_tokenizer([], vocab_size=0).save(str(tmp_path / "tokenizer.json"))
-    model = ClassifierGPT.on(network(), ("no", "yes")).requires_grad_(False)
+    model = ClassifierGPT.on(network(), ("no", "yes"), "similarity").requires_grad_(False)
     save_model(tmp_path / "model", model, tmp_path / "tokenizer.json")
     loaded = load_classifier(tmp_path / "model")
-    assert loaded.classes == ("no", "yes")
+    assert (loaded.classes, loaded.transformation) == (("no", "yes"), "similarity")
     assert torch.equal(loaded(ITEMS).scores, model(ITEMS).scores)
     with pytest.raises(CheckpointError, match="holds no language model"):
         load_gpt(tmp_path / "model")
@@ -227,3 +233,131 @@ def test_matthews_is_sklearns_and_the_majority_is_what_always_telling_it_gets():
         assert matthews(own, true) == pytest.approx(matthews_corrcoef(true, own))
     assert matthews([1, 1, 1], [0, 1, 1]) == 0.0
     assert majority([2, 0, 2, 1, 2]) == 0.6
+
+
+def alone(labels, batch_size, epochs=3):
+    """A module over so many items without a stage, its rows and steps as they are."""
+    section = SimpleNamespace(auxiliary=0.5, batch_size=batch_size, epochs=epochs, optimizer=None)
+    stage = SimpleNamespace(section=section, seed=0, name="it", scratch=Path())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.training.fit.precision_of", lambda stage: "32-true")
+        return Alone(
+            stage, ClassifierGPT.on(network(), ("no", "yes")), (ITEMS * 20)[:labels], ([1, 0, 1] * 20)[:labels]
+        )
+
+
+@pytest.mark.parametrize(("labels", "batch_size"), [(33, 32), (40, 32), (3, 32), (60, 7)])
+def test_each_row_is_read_as_often_as_there_are_epochs(labels, batch_size):
+    module = alone(labels, batch_size)
+    read = Counter(row for step in range(module.total_steps) for row in module.rows(step))
+    assert set(read) == set(range(labels))
+    assert 3 * labels <= sum(read.values()) < 3 * labels + min(labels, batch_size)  # the last batch is full
+    assert set(read.values()) <= {3, 4}
+
+
+def test_a_process_without_a_row_takes_part_with_one_that_counts_nothing():
+    module = alone(3, 1)
+    module.share = lambda rows: rows[1:]
+    batch = module.make_batch(0)
+    assert batch == ([0], False)
+    module.total = lambda value: value + (torch.tensor([1, 2]) if value.ndim else 0)  # the other process has a row
+    figures = module.train_on(batch, 0)
+    assert module.minimised == figures["train/loss"] == figures["train/language_loss"] == 0.0
+    assert module.tokens == 0
+
+
+def test_accuracy_of_items_with_unlike_numbers_of_choices():
+    model = ClassifierGPT.on(network(), ()).requires_grad_(False)
+    items = [[[5, 6], [5, 7, 7]]] * 64 + [[[1], [2], [3, 4], [9, 9, 9]]]  # of two parts
+    module = alone(3, 1)
+    module.network = model
+    right = [0] * 64 + [3]
+    found = module.accuracy(items, right)
+    scores = [
+        [float(F.linear(state(model.body, ids), model.head.weight, model.head.bias)) for ids in item] for item in items
+    ]
+    expected = np.mean([np.argmax(own) == gold for own, gold in zip(scores, right, strict=True)])
+    nats = np.mean([np.log(np.exp(own).sum()) - own[gold] for own, gold in zip(scores, right, strict=True)])
+    assert found == pytest.approx({"accuracy": expected, "loss": nats}, rel=1e-5)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Folders of classifiers: two of two classes, and one of choices."""
+    train_tokenizer([], vocab_size=0).save(str(tmp_path / "tokenizer.json"))
+    two = ("no", "yes")
+    made = {"own": (two, "classification"), "base": (two, "classification"), "choice": ((), "multiple_choice"),
+            "three": (("a", *two), "classification")}  # fmt: skip
+    for name, (classes, transformation) in made.items():
+        base = network(load_tokenizer(tmp_path).vocab_size)
+        with_markers(base, tmp_path, tmp_path / name, seed=len(name))
+        model = ClassifierGPT.on(base, classes, transformation)
+        torch.nn.init.normal_(model.head.weight)
+        save_model(tmp_path / f"{name}-model", model, tmp_path / name / "tokenizer.json")
+    return tmp_path
+
+
+def labels_task(folder, *classifiers, rows):
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return LabelsTask(kind="labels", name="it", file=str(folder / "items.jsonl"), transformation="classification",
+                      classifiers=classifiers)  # fmt: skip
+
+
+def bench_of(folder, *names):
+    work = SimpleNamespace(seed=0, read_all=lambda name: {each: folder / f"{each}-model" for each in names})
+    return SimpleNamespace(work=work, fed={"classifiers": names}, device=torch.device("cpu"), precision="32-true")
+
+
+def test_classifiers_are_measured_beside_the_last(kept):
+    rows = [{"text": text, "label": label} for text, label in zip("abcdefgh", ["no", "yes"] * 4, strict=True)]
+    task, metrics = labels_task(kept, "own", "base", rows=rows), defaultdict(dict)
+    metrics["own"]["it"] = {"shots_4": {}}
+    task.measure(bench_of(kept, "own", "base"), metrics)
+    right = {}
+    for name in ("own", "base"):
+        model, tokenizer = load_classifier(kept / f"{name}-model"), load_tokenizer(kept / f"{name}-model")
+        start, _, extract = (tokenizer.tokenizer.token_to_id(marker) for marker in MARKERS)
+        scores = [F.linear(state(model.body, [start, *tokenizer.encode_text(row["text"]), extract]), model.head.weight)
+                  for row in rows]  # fmt: skip
+        own = [("no", "yes")[int(each.argmax())] for each in scores]
+        right[name] = np.mean([said == row["label"] for said, row in zip(own, rows, strict=True)])
+        found = metrics[name]["it"]
+        assert found["accuracy"] == right[name] and found["majority"] == 0.5
+        expected = matthews_corrcoef([row["label"] for row in rows], own)
+        assert found["matthews"] == pytest.approx(expected)
+    assert metrics["own"]["it"]["accuracy_difference"] == pytest.approx(right["own"] - right["base"])
+    assert "shots_4" in metrics["own"]["it"] and "accuracy_difference" not in metrics["base"]["it"]
+    assert set(metrics["base"]["it"]) <= {leaf.partition(".")[2] for leaf in task.leaves}
+
+
+def test_of_three_classes_there_is_no_correlation_of_two(kept):
+    rows = [{"text": text, "label": label} for text, label in zip("abcd", ["no", "yes"] * 2, strict=True)]
+    metrics = defaultdict(dict)
+    labels_task(kept, "three", rows=rows).measure(bench_of(kept, "three"), metrics)
+    assert "matthews" not in metrics["three"]["it"]
+
+
+def test_a_classifier_of_another_task_or_of_no_node_is_named(kept):
+    rows = [{"text": "a", "label": "no"}]
+    with pytest.raises(RecordError, match="choice was fine-tuned for multiple_choice, not for classification"):
+        labels_task(kept, "choice", rows=rows).measure(bench_of(kept, "choice"), defaultdict(dict))
+    task = labels_task(kept, "own", "bsae", rows=rows)
+    assert list(task.unfed({"classifiers": ("own", "base")})) == ["bsae"]
+
+
+def test_a_registered_classifier_tells_classes(kept):
+    model = _load_pyfunc(str(kept / "own-model"))
+    found = model.predict([{"text": "a"}, {"text": "some more"}])
+    assert found == [model.predict({"text": "a"}), model.predict({"text": "some more"})]
+    assert set(found) <= {"no", "yes"}
+    assert _load_pyfunc(str(kept / "choice-model")).predict({"query": "a", "choices": ["b", "c", "d"]}) in (0, 1, 2)
+    with pytest.raises(ValueError, match="rows are wanted with the keys of classification"):
+        model.predict([{"premise": "a"}])
+
+
+def test_rows_of_one_class_teach_nothing(tmp_path):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.jsonl").write_text('{"text": "a", "label": "x"}\n' * 3 + '{"text": "b", "label": "y"}\n')
+    assert read_splits(tmp_path, "classification", 0)[1] == ("x", "y")
+    with pytest.raises(RecordError, match="all 3 rows are of the class x"):
+        read_splits(tmp_path, "classification", 3)

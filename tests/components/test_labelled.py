@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from components.data.labelled.continuation import Continuation
 from components.data.labelled.table import Table
@@ -100,16 +100,36 @@ def test_one_of_four_goes_on_and_each_place_is_as_likely(conversations):
     assert Counter(row["gold"] for row in rows) == dict.fromkeys(range(4), 6)
 
 
-@pytest.mark.parametrize("source", [
-    WordOrder(kind="word_order", moved=3, **SIZES),
-    Continuation(kind="continuation", form="entailment", **SIZES),
+@pytest.mark.parametrize(("source", "words"), [
+    (WordOrder(kind="word_order", moved=3, **SIZES), r"test.jsonl gives 4 rows of the 8"),
+    (Continuation(kind="continuation", form="entailment", **SIZES), "of too few conversations"),
 ])  # fmt: skip
-def test_planted_tasks_need_conversations_and_enough_of_them(conversations, source):
+def test_planted_tasks_need_conversations_and_enough_of_them(conversations, source, words):
     with pytest.raises(RecordError, match="feed `demonstrations`"):
         source.rows(None, seed=0)
     (conversations / "test.jsonl").write_text((conversations / "validation.jsonl").read_text().splitlines()[0] + "\n")
-    with pytest.raises(RecordError, match=r"test.jsonl gives 4 rows of the 8|all messages are of one conversation"):
+    with pytest.raises(RecordError, match=words):
         source.rows(conversations, seed=0)
+
+
+def test_two_conversations_are_enough_and_choices_are_all_different(conversations):
+    lines = (conversations / "train.jsonl").read_text().splitlines()
+    for split in ("train", "validation", "test"):
+        (conversations / f"{split}.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    sizes = {**SIZES, "train": 8, "validation": 8, "test": 8}
+    for seed in range(20):
+        rows = Continuation(kind="continuation", form="multiple_choice", **sizes).rows(conversations, seed=seed)
+        assert all(len(set(row["choices"])) == 4 for own in rows.values() for row in own)
+
+
+@pytest.mark.parametrize(("kind", "changes", "words"), [
+    (WordOrder, {"kind": "word_order", "moved": 1}, "moved"),
+    (WordOrder, {"kind": "word_order", "moved": 2, "min_words": 1}, "min_words"),
+    (WordOrder, {"kind": "word_order", "moved": 2, "min_words": 9, "max_words": 8}, "min_words 9 is above max_words 8"),
+])  # fmt: skip
+def test_what_would_make_no_task_is_refused(kind, changes, words):
+    with pytest.raises(ValidationError, match=words):
+        kind(**{**SIZES, **changes})
 
 
 def table(folder, columns, train, test="test.tsv"):
@@ -119,17 +139,17 @@ def table(folder, columns, train, test="test.tsv"):
 
 
 def test_tables_without_names_are_read_by_number_and_quotation_marks_are_text(tmp_path):
-    (tmp_path / "train.tsv").write_text('gj04\t1\t\tShe said "no.\ncj99\t0\t*\tHe "said\nx\t1\t\tYes.\ny\t1\t\tNo.\n')
+    (tmp_path / "train.tsv").write_text('gj04\t1\t\tShe said "no.\ncj99\t0\t*\tHe "said\nx\t1\t\tYes.\ny\t0\t*\tNo.\n')
     (tmp_path / "test.tsv").write_text("z\t0\t\tThe end\n")
     rows = table(tmp_path, {"text": 3, "label": 1}, "train.tsv").rows(None, seed=0)
     assert {split: len(own) for split, own in rows.items()} == {"train": 3, "validation": 1, "test": 1}
     texts = {row["text"]: row["label"] for row in rows["train"] + rows["validation"]}
-    assert texts == {'She said "no.': "1", 'He "said': "0", "Yes.": "1", "No.": "1"}
+    assert texts == {'She said "no.': "1", 'He "said': "0", "Yes.": "1", "No.": "0"}
     assert rows["test"] == [{"text": "The end", "label": "0"}]
 
 
 def test_tables_with_names_and_rows_of_json_are_read_by_name(tmp_path):
-    (tmp_path / "train.csv").write_text('sentence,class\n"a, b",x\nc,y\nd,x\ne,y\n')
+    (tmp_path / "train.csv").write_text('sentence, class\n"a, b", 1\nc,2\n d ,1\ne,2\n')
     (tmp_path / "test.jsonl").write_text('{"sentence": "f", "class": 1}\n')
     rows = table(tmp_path, {"text": "sentence", "label": "class"}, "train.csv", "test.jsonl").rows(None, seed=0)
     assert {row["text"] for row in rows["train"] + rows["validation"]} == {"a, b", "c", "d", "e"}
@@ -142,9 +162,31 @@ def test_rows_that_are_not_labelled_are_named(tmp_path):
     with pytest.raises(RecordError) as error:
         table(tmp_path, {"text": 0, "label": 1}, "train.tsv").rows(None, seed=0)
     assert "train.tsv:2: nothing in column 0" in str(error.value)
-    assert "train.tsv:3: nothing in column 1" in str(error.value)
+    assert "train.tsv:3: 1 cells where the first line has 2" in str(error.value)
     with pytest.raises(RecordError, match=r"none.tsv: No such file or directory; labelled.source names it"):
         table(tmp_path, {"text": 0, "label": 1}, "none.tsv").rows(None, seed=0)
+
+
+@pytest.mark.parametrize(("content", "columns", "words"), [
+    ("text,label\nHe said hello, world,1\nb,1\n", {"text": "text", "label": "label"}, "2: 3 cells where the first"),
+    ('text,label\n"a,1\nb",2\nc,1\n"d,2\n', {"text": "text", "label": "label"}, "unexpected end of data"),
+    ("sentence,label\na,1\nb,1\n", {"text": 0, "label": 1}, "one row of the class label: nothing"),
+    ("sentence,label\na,1\nb,1\n", {"text": "text", "label": "label"}, "no column text, but sentence, label"),
+    ("", {"text": 0, "label": 1}, "has no row"),
+])  # fmt: skip
+def test_tables_that_are_read_wrongly_are_refused(tmp_path, content, columns, words):
+    (tmp_path / "train.csv").write_text(content)
+    (tmp_path / "test.csv").write_text(content)
+    with pytest.raises(RecordError, match=words):
+        table(tmp_path, columns, "train.csv", "test.csv").rows(None, seed=0)
+
+
+def test_columns_are_named_or_numbered_and_a_broken_file_is_named(tmp_path):
+    with pytest.raises(ValidationError, match="all by their names, or all by their numbers"):
+        table(tmp_path, {"text": "text", "label": 1}, "train.csv")
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(RecordError, match=r"train.parquet: .*labelled.source names it"):
+        table(tmp_path, {"text": "text", "label": "label"}, "train.parquet").rows(None, seed=0)
 
 
 @pytest.mark.parametrize(("folder", "files", "columns", "classes"), [

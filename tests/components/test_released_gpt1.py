@@ -103,6 +103,7 @@ def test_ids_are_those_of_the_released_vocabulary():
     (lambda folder: (folder / "params_10.npy").unlink(), "numbers, and params_shapes.json tells of"),
     (lambda folder: (folder / "params_3.npy").write_bytes(b"\x80\x04."), "params_.*npy cannot be read"),
     (lambda folder: (folder / "params_shapes.json").write_text("[[2, 3], [4, 3], [3]]"), "has 3 shapes, where a GPT"),
+    (lambda folder: (folder / "params_shapes.json").write_text(f"[[2], [4, 3]{', [3]' * 12}]"), "has 14 shapes"),
     (lambda folder: (folder / "params_shapes.json").write_text("7"), "has no shapes"),
     (lambda folder: (folder / "vocab_40000.bpe").write_text("#v\nq z\n"), "are no tokenizer"),
 ])  # fmt: skip

@@ -1,5 +1,6 @@
 """GPT's pipeline with one of its tasks: through both doors, killed and resumed, its models, figures and report."""
 
+import csv
 import json
 import os
 import shutil
@@ -88,3 +89,23 @@ def test_its_models_are_registered_and_tied_to_the_one_they_are_made_from(reposi
         assert {key.split(".")[1] for key in version.tags if key.startswith("parent.")} == {"pretrain"}
     alone = json.loads((repository.root / "artifacts/gpt1/classification-scratch/metrics.json").read_text())
     assert alone["rows"] == 40 and alone["classes"] == ["kept", "moved"]
+
+
+@pytest.mark.parametrize("batch_size", [8, 1])  # with one row a batch the second process has none
+def test_two_processes_learn_what_one_does(repository, batch_size):
+    path = repository.root / "pipelines/gpt1/params.yaml"
+    before, found = path.read_text(), {}
+    try:
+        for devices in (1, 2):
+            changes = {"compute.devices": devices, "compute.accelerator": "cpu", "finetune.batch_size": batch_size}
+            changes |= {"finetune.epochs": 1, "finetune.labels": 8}
+            path.write_text(edited(before, changes))
+            repository.run("python", "-m", "components.stages", "--pipeline", "pipelines/gpt1", "classification")
+            history = repository.root / "artifacts/gpt1/classification/history.csv"
+            with history.open() as file:
+                rows = list(csv.DictReader(file))
+            found[devices] = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    finally:
+        path.write_text(before)
+    assert len(found[1]) == 8 // batch_size
+    assert found[2] == pytest.approx(found[1], abs=1e-4)

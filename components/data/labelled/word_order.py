@@ -1,43 +1,29 @@
 """Whether a text's words stand in their order: a planted task, on which one can see what pretraining brings."""
 
 import random
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from components.data.labelled.source import LabelledSource, Row, shuffled, utterances
-from components.data.records import RecordError
-from components.sections.base import Count, section
+from pydantic import Field
+
+from components.data.labelled.source import Planted, Row, Said
+from components.sections.base import section
 
 
 @section
-class WordOrder(LabelledSource):
+class WordOrder(Planted):
     """Messages as people wrote them, and others with `moved` of their words in other places; as many of each."""
 
     kind: Literal["word_order"]
-    moved: Count
-    min_words: Count
-    max_words: Count
-    train: Count
-    validation: Count
-    test: Count
+    moved: Annotated[int, Field(ge=2, lt=2**31)]
 
-    def rows(self, conversations: Path | None, *, seed: int) -> Mapping[str, list[Row]]:
-        if conversations is None:
-            raise RecordError("labelled.source.kind word_order needs conversations: feed `demonstrations`")
-        found: dict[str, list[Row]] = {}
-        for split in ("train", "validation", "test"):
-            draw, path = random.Random(f"{seed} {split}"), conversations / f"{split}.jsonl"
-            said = list(utterances(path, min_words=self.min_words, max_words=self.max_words))
-            draw.shuffle(said)
-            rows = [
-                {"text": " ".join(words), "label": "kept", "group": group}
-                if place % 2
-                else {"text": " ".join(moved(words, self.moved, draw)), "label": "moved", "group": group}
-                for place, (group, words) in enumerate(said)
-            ]
-            found[split] = shuffled(rows, getattr(self, split), draw, path=path)
-        return found
+    def made(self, said: Sequence[Said], draw: random.Random) -> list[Row]:
+        return [
+            {"text": " ".join(words), "label": "kept", "group": group}
+            if place % 2
+            else {"text": " ".join(moved(words, self.moved, draw)), "label": "moved", "group": group}
+            for place, (group, words) in enumerate(said)
+        ]
 
 
 def moved(words: list[str], count: int, draw: random.Random) -> list[str]:

@@ -68,7 +68,7 @@ class ReleasedGpt1(Container):
             raise FormatError(f"{folder / SHAPES} has no shapes: {error}") from error
         self.parts = sorted(folder.glob("params_*.npy"), key=lambda path: int(re.sub(r"\D", "", path.stem) or -1))
         blocks, rest = divmod(len(shapes) - 2, len(OF_A_BLOCK))
-        if rest or blocks < 1 or any(len(shape) not in (1, 2, 3) for shape in shapes):
+        if rest or blocks < 1 or any(len(shape) != 2 for shape in shapes[:2]):
             raise FormatError(f"{folder / SHAPES} has {len(shapes)} shapes, where a GPT has 2 and 12 a block")
         (positions, width), (vocabulary, _) = shapes[:2]
         self.config = {
