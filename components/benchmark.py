@@ -67,7 +67,7 @@ def parse_task(text: str) -> OfItems:
     task = typed(Annotated[Any, Seam("components.tasks")], "--task", yaml12.load(text), problems)
     if problems:
         raise ParamsError("\n".join(problems))
-    if not isinstance(task, ItemTask | FewShotTask) or task.inner.asks == "classifiers":
+    if not isinstance(task, ItemTask | FewShotTask) or task.inner.asks in ("classifiers", "tokens"):
         raise ParamsError(f"--task: {task.kind} measures what a pipeline makes, not a file; --help lists what does")
     return task
 

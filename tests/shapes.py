@@ -15,6 +15,7 @@ CHECKED = (
     "components.data.demonstrations",
     "components.data.sequences",
     "components.data.tokens",
+    "components.evaluation.beam",
     "components.evaluation.classes",
     "components.evaluation.likelihood",
     "components.evaluation.perplexity",

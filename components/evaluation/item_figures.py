@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -12,6 +12,17 @@ from components.evaluation.intervals import SAMPLES, bootstrap_mean, by_cluster
 Scale = Literal["share", "difference", "bits", "perplexity"]
 SWAPS = 10_000  # of a permutation test
 PART = 500  # resamples in memory at once
+
+
+class Figure(Protocol):
+    """What a figure of N items is made of: numbers of each that are added up, `parts` [N, S], and what the sums say."""
+
+    @property
+    def parts(self) -> np.ndarray: ...
+    @property
+    def scale(self) -> str: ...
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        """The figure of summed parts, [..., S]."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +37,20 @@ class Measured:
     weights: Sequence[float]
     scale: Scale = "share"
 
-    def on_scale(self, ratio: np.ndarray) -> np.ndarray:
-        """Ratios of totals and weights as values of the figure."""
+    @property
+    def parts(self) -> np.ndarray:
+        """Totals and weights, [N, 2]."""
+        return np.stack([np.asarray(self.totals, float), np.asarray(self.weights, float)], axis=1)
+
+    def value(self, sums: np.ndarray) -> np.ndarray:
+        """The figure of summed totals and weights, [..., 2]."""
+        ratio: np.ndarray = sums[..., 0] / sums[..., 1]
         return np.exp(ratio) if self.scale == "perplexity" else ratio / math.log(2) if self.scale == "bits" else ratio
 
-    def clustered(self, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Totals and weights of each group."""
-        return by_cluster(self.totals, groups)[0], by_cluster(self.weights, groups)[0]
+
+def clustered(figure: Figure, groups: Sequence[str]) -> np.ndarray:
+    """The parts of a figure, those of each group added up, [G, S]."""
+    return np.stack([by_cluster(column.tolist(), groups)[0] for column in figure.parts.T], axis=1)
 
 
 def shares(hits: Sequence[bool]) -> Measured:
@@ -40,59 +58,58 @@ def shares(hits: Sequence[bool]) -> Measured:
     return Measured([float(hit) for hit in hits], [1.0] * len(hits))
 
 
-def interval(measured: Measured, groups: Sequence[str], *, seed: int) -> dict[str, float]:
+def interval(figure: Figure, groups: Sequence[str], *, seed: int) -> dict[str, float]:
     """A figure, under the key "", and the ends of its 95 % interval, "_low" and "_high", by bootstrap over groups.
 
     A share's interval is that of `bootstrap_mean`, which is never empty; of a difference that never differs it is
     3 / groups on either side (the rule of three).
     """
-    totals, weights = measured.clustered(groups)
-    if measured.scale == "share":
-        mean, low, high = bootstrap_mean(totals, weights, seed=seed)
+    parts = clustered(figure, groups)
+    if figure.scale == "share":
+        mean, low, high = bootstrap_mean(parts[:, 0], parts[:, 1], seed=seed)
         return {"": mean, "_low": low, "_high": high}
-    values = measured.on_scale(_resampled(totals, weights, seed))
-    low, high = np.percentile(values, [2.5, 97.5])
-    if low == high and measured.scale == "difference":
-        low, high = low - 3 / len(totals), high + 3 / len(totals)
-    return {"": float(measured.on_scale(totals.sum() / weights.sum())), "_low": float(low), "_high": float(high)}
+    low, high = np.percentile(_resampled(figure, parts, seed), [2.5, 97.5])
+    if low == high and figure.scale == "difference":
+        low, high = low - 3 / len(parts), high + 3 / len(parts)
+    return {"": float(figure.value(parts.sum(axis=0))), "_low": float(low), "_high": float(high)}
 
 
-def difference(own: Measured, other: Measured, groups: Sequence[str], *, seed: int) -> dict[str, float]:
+def difference(own: Figure, other: Figure, groups: Sequence[str], *, seed: int) -> dict[str, float]:
     """How far one model's figure is above another's of the same items: "", "_low", "_high", and "_p".
 
     Paired: a resample has the same groups for both. Where shares never differ, the interval is 3 / groups on either
     side (the rule of three). p is of the permutation test in which the models change places group by group (Noreen
     1989), two-sided, the observed outcome counted among 10,000 drawn ones (Phipson and Smyth 2010,
-    doi:10.2202/1544-6115.1585): the share of outcomes whose totals differ by as much as those observed. For one item a
+    doi:10.2202/1544-6115.1585): the share of outcomes whose figures differ by as much as those observed. For one item a
     group and a share it tends to the exact McNemar test.
     """
-    (totals, weights), (other_totals, other_weights) = own.clustered(groups), other.clustered(groups)
-    drawn = own.on_scale(_resampled(totals, weights, seed)) - other.on_scale(
-        _resampled(other_totals, other_weights, seed)
-    )
-    found = float(own.on_scale(totals.sum() / weights.sum()) - other.on_scale(other_totals.sum() / other_weights.sum()))
+    mine, others = clustered(own, groups), clustered(other, groups)
+    drawn = _resampled(own, mine, seed) - _resampled(other, others, seed)
+    found = float(own.value(mine.sum(axis=0)) - own.value(others.sum(axis=0)))
     low, high = np.percentile(drawn, [2.5, 97.5])
     if low == high and own.scale == "share":
-        low, high = found - 3 / len(totals), found + 3 / len(totals)
-    return {"": found, "_low": float(low), "_high": float(high), "_p": _permuted(totals - other_totals, seed)}
+        low, high = found - 3 / len(mine), found + 3 / len(mine)
+    return {"": found, "_low": float(low), "_high": float(high), "_p": _permuted(own, mine, others, seed)}
 
 
-def _resampled(totals: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
-    """The ratio in each resample; with one seed and one number of groups always the same groups."""
-    rng, ratios = np.random.default_rng(seed), []
+def _resampled(figure: Figure, parts: np.ndarray, seed: int) -> np.ndarray:
+    """The figure of each resample; with one seed and one number of groups always the same groups."""
+    rng, values = np.random.default_rng(seed), []
     for _ in range(SAMPLES // PART):
-        picks = rng.integers(0, len(totals), (PART, len(totals)))
-        ratios.append(totals[picks].sum(axis=1) / weights[picks].sum(axis=1))
-    return np.concatenate(ratios)
+        picks = rng.integers(0, len(parts), (PART, len(parts)))
+        sums = [column[picks].sum(axis=1) for column in parts.T]
+        values.append(figure.value(np.stack(sums, axis=-1)))
+    return np.concatenate(values)
 
 
-def _permuted(differences: np.ndarray, seed: int) -> float:
-    """The two-sided p of sums of differences whose signs are drawn."""
-    moving = differences[differences != 0]
+def _permuted(figure: Figure, own: np.ndarray, other: np.ndarray, seed: int) -> float:
+    """The two-sided p of figures whose groups change places; those that are alike cannot."""
+    moving = (own != other).any(axis=1)
+    gaps, mine, others = (other - own)[moving], own.sum(axis=0), other.sum(axis=0)
     rng, reached = np.random.default_rng(seed), 0
     # Sums of the same numbers in another order round otherwise.
-    bound = abs(moving.sum()) * (1 - 1e-9) - 1e-12
+    bound = abs(float(figure.value(mine) - figure.value(others))) * (1 - 1e-9) - 1e-12
     for _ in range(SWAPS // PART):
-        signs = rng.integers(0, 2, (PART, len(moving)), dtype=np.int8)
-        reached += int((np.abs((2.0 * signs - 1) @ moving) >= bound).sum())
+        moved = rng.integers(0, 2, (PART, len(gaps)), dtype=np.int8).astype(float) @ gaps
+        reached += int((abs(figure.value(mine + moved) - figure.value(others - moved)) >= bound).sum())
     return (1 + reached) / (1 + SWAPS)

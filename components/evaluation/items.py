@@ -24,6 +24,20 @@ class Item:
     group: str = ""
 
 
+Chosen = TypeVar("Chosen", "Choice", "Gap")
+
+
+def check_gold(item: Chosen) -> Chosen:
+    """An item whose right choice is there.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if item.gold >= len(item.choices):
+        raise ValueError(f"gold is {item.gold}, and the {len(item.choices)} choices are counted from 0")
+    return item
+
+
 @dataclass(frozen=True, kw_only=True, config=LENIENT)
 class Choice(Item):
     """A question, possible answers, and the number of the right one, from 0."""
@@ -34,9 +48,7 @@ class Choice(Item):
 
     @model_validator(mode="after")
     def _gold_is_a_choice(self) -> "Choice":
-        if self.gold >= len(self.choices):
-            raise ValueError(f"gold is {self.gold}, and the {len(self.choices)} choices are counted from 0")
-        return self
+        return check_gold(self)
 
 
 @dataclass(frozen=True, kw_only=True, config=LENIENT)
@@ -53,6 +65,36 @@ class Cloze(Item):
 
     context: str
     completion: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=LENIENT)
+class Gap(Item):
+    """A text with a gap, what may stand in it, and the number of the right one, from 0 (Winograd's schemas)."""
+
+    before: str
+    after: Text
+    choices: Annotated[tuple[Text, ...], Field(min_length=2)]
+    gold: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _gold_is_a_choice(self) -> "Gap":
+        return check_gold(self)
+
+
+@dataclass(frozen=True, kw_only=True, config=LENIENT)
+class Translated(Item):
+    """A sentence and its translation."""
+
+    source: Text
+    target: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=LENIENT)
+class Summarized(Item):
+    """A text and its summary."""
+
+    text: Text
+    summary: Text
 
 
 @dataclass(frozen=True, kw_only=True, config=LENIENT)

@@ -3,7 +3,7 @@ likelihoods, greedy replies. Our own evaluation tasks and the adapter to the har
 this alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,11 @@ import torch
 from components.data.chat import ChatTokenizer
 from components.data.chat_format import Messages, Piece
 from components.data.records import Message, as_chat
+from components.evaluation.beam import Ids, beam_search
 from components.evaluation.likelihood import BATCH_TOKENS, Likelihood, Pair, likelihoods, rolling_windows
+from components.evaluation.wording import before
 from components.losses.sampling import Sampling
-from components.models.generation import Decoder
+from components.models.generation import Decoder, sample_replies, uniforms
 from components.models.precision import autocast
 from components.models.transformer import GPT
 
@@ -114,9 +116,7 @@ class TextScorer:
             ValueError: max_new_tokens leave no room for a text at all.
         """
         room = self._room(max_new_tokens)
-        encoded = [
-            (self.tokenizer.encode_pieces(pieces_of(text)) or [self.tokenizer.endoftext])[-room:] for text in prompts
-        ]
+        encoded = [self._encoded(text)[-room:] for text in prompts]
         return self._continued(encoded, stops, max_new_tokens)
 
     def answers(self, chats: Sequence[Sequence[Message]], *, max_new_tokens: int) -> list[str]:
@@ -128,6 +128,63 @@ class TextScorer:
         room = self._room(max_new_tokens)
         encoded = [self.tokenizer.encode_prompt(as_chat(chat), max_tokens=room) for chat in chats]
         return self._continued(encoded, (), max_new_tokens)
+
+    def candidates(
+        self,
+        prompts: Sequence[str],
+        *,
+        width: int,
+        max_new_tokens: int,
+        over: Callable[[str], bool],
+        alpha: float = 0.0,
+    ) -> list[list[str]]:
+        """Up to `width` likely continuations of each text, the likeliest first, by beam search (`beam_search`).
+
+        A continuation ends where `over` says so of it, at an end marker, or after max_new_tokens. Of a text that leaves
+        these no room the beginning is lost.
+
+        Raises:
+            ValueError: max_new_tokens leave no room for a text at all.
+        """
+        room = self._room(max_new_tokens)
+        encoded = [self._encoded(text)[-room:] for text in prompts]
+        order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
+
+        def ends(ids: Ids) -> bool:
+            return ids[-1] in self._ends or over(self.tokenizer.decode(ids))
+
+        with autocast(self.precision, self.device):
+            asked = [encoded[row] for row in order]
+            drawn = beam_search(self.model, asked, width=width, max_new_tokens=max_new_tokens, over=ends, alpha=alpha)
+            found = {
+                row: [self._cut(list(each.ids), ()) for each in own] for row, own in zip(order, drawn, strict=True)
+            }
+        return [found[row] for row in range(len(encoded))]
+
+    def drawn(self, texts: Sequence[str], *, behind: str, top_k: int, max_new_tokens: int, seed: int = 0) -> list[str]:
+        """What the model says after each text and what stands behind it, drawn from the top_k likeliest tokens.
+
+        Of a text that leaves the new tokens no room the end is lost, so that what stands behind stays.
+
+        Raises:
+            ValueError: max_new_tokens and what stands behind leave no room for a text at all.
+        """
+        cue = self.tokenizer.encode_text(behind) if behind else []
+        room = self._room(max_new_tokens + len(cue))
+        with autocast(self.precision, self.device):
+            replies = sample_replies(
+                self.model,
+                [self._encoded(text)[:room] + cue for text in texts],
+                sampling=Sampling(top_k=top_k),
+                uniform=uniforms(len(texts), max_new_tokens, seed=(seed,)),
+                end_id=self.tokenizer.endoftext,
+                pad_id=self.tokenizer.pad,
+            )
+        rows = zip(replies.response_ids, replies.response_mask, strict=True)
+        return [self._cut(ids[mask].tolist(), ()) for ids, mask in rows]
+
+    def _encoded(self, text: str) -> list[int]:
+        return self.tokenizer.encode_pieces(pieces_of(text)) or [self.tokenizer.endoftext]
 
     def _room(self, max_new_tokens: int) -> int:
         room = self.context_length - max_new_tokens
@@ -172,10 +229,7 @@ class TextScorer:
         return any(stop in tail for stop in stops)
 
     def _cut(self, ids: list[int], stops: Sequence[str]) -> str:
-        text = self.tokenizer.decode(ids[:-1] if ids[-1] in self._ends else ids)
-        for stop in stops:
-            text = text.split(stop)[0]
-        return text
+        return before(self.tokenizer.decode(ids[:-1] if ids[-1] in self._ends else ids), stops)
 
 
 def _without_last_blanks(pieces: Sequence[Piece]) -> list[Piece]:

@@ -155,6 +155,20 @@ class KeyValueCache:
     def _sight(self, band: int | None) -> Tensor:
         return in_sight(self.places[:, None], torch.arange(self.longest, device=self.device)[None], band)[:, None]
 
+    def take(self, rows: Sequence[int]) -> None:
+        """Have the live rows be copies of these of them, in this order; there may be more or fewer than before.
+
+        Raises:
+            ValueError: there are not so many slots.
+        """
+        if len(rows) > self.slots:
+            raise ValueError(f"{len(rows)} rows exceed {self.slots} slots")
+        self.lengths = [self.lengths[row] for row in rows]
+        sources = torch.tensor(rows, dtype=torch.long, device=self.device)
+        targets = torch.arange(len(rows), device=self.device)
+        for layer in self.layers:
+            layer.move(sources, targets, max(self.lengths, default=0))
+
     def drop(self, rows: Iterable[int]) -> list[int]:
         """End some rows: the last ones take their places. Which rows are left, in their new order."""
         order = list(range(self.used))

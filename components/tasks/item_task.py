@@ -12,7 +12,7 @@ from components.sections.files import InputFile
 from components.tasks.task import Fed, Task, compared
 
 if TYPE_CHECKING:
-    from components.evaluation.item_figures import Measured
+    from components.evaluation.item_figures import Figure
     from components.evaluation.items import Item
     from components.tasks.bench import Bench
 
@@ -62,7 +62,7 @@ class ItemTask(Task):
         """
 
     @abstractmethod
-    def judge(self, subject: Any, items: Any) -> "dict[str, Measured]":
+    def judge(self, subject: Any, items: Any) -> "Mapping[str, Figure]":
         """Each measure of a subject, a TextScorer unless `asks` says otherwise, on the items."""
 
     @property
@@ -97,8 +97,8 @@ class ItemTask(Task):
 
     def figures(
         self,
-        measured: "Mapping[str, Measured]",
-        other: "Mapping[str, Measured] | None",
+        measured: "Mapping[str, Figure]",
+        other: "Mapping[str, Figure] | None",
         items: "Sequence[Item]",
         *,
         seed: int,

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class PassagesTask(ItemTask):
     """Perplexity a word and a byte, and bits a byte, of texts that each are scored whole, in the file's own units.
 
-    Words are what white space parts, as the harness counts them; so models with other tokenizers can be compared.
+    Words are what white space parts, as the harness counts them; so models with other tokenizers can be compared. With
+    a detokenizer a model is asked for the text as people write it, and units stay those of the file.
     """
 
     kind: Literal["passages"]
+    detokenizer: Literal["none", "treebank", "wikitext"] = "none"
     measures: ClassVar = {
         "bits_per_byte": "bits per byte",
         "word_perplexity": "perplexity a word",
@@ -33,8 +35,10 @@ class PassagesTask(ItemTask):
 
     def judge(self, subject: "TextScorer", items: "list[Passage]") -> "dict[str, Measured]":
         from components.evaluation.item_figures import Measured
+        from components.evaluation.untokenizing import untokenized
 
-        nats = [-logprob for logprob in subject.text_likelihoods([item.text for item in items])]
+        texts = [untokenized(item.text, self.detokenizer) for item in items]
+        nats = [-logprob for logprob in subject.text_likelihoods(texts)]
         words = [float(len(re.split(r"\s+", item.text))) for item in items]
         size = [float(len(item.text.encode())) for item in items]
         return {
