@@ -34,9 +34,10 @@ class OverlapTask(ItemTask):
     def subject(self, bench: "Bench", name: str) -> Any:
         """Raises: ModuleNotFoundError: the extra is not installed."""
         try:
-            from components.evaluation.overlap import documents, seen
+            from components.evaluation.overlap import seen
         except ModuleNotFoundError:
             raise ModuleNotFoundError("overlap needs rbloom: pip install '.[zero-shot]' brings it") from None
+        from components.data.documents import documents
         from components.data.tokens import TokenFile
 
         path = bench.work.read_all("tokens")[name] / "train.bin"

@@ -5,6 +5,7 @@ from pipelines.default.pipeline import PIPELINE as DEFAULT
 
 PIPELINE = Pipeline(
     *(DEFAULT.nodes[name] for name in ("prepare", "pretrain")),
+    node("held_out", tokenizer="prepare/tokenizer.json", tokens="prepare/tokens"),
     node(
         "evaluate",
         models=("pretrain/model",),

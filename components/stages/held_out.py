@@ -1,0 +1,101 @@
+"""Held out: of texts that no stage trains on, items for zero-shot evaluations (GPT-2, sections 3.1 and 3.3).
+
+Last words, as LAMBADA has them (arXiv:1606.06031): some sentences whose last word stands in them before; and whole
+texts. One folder a split; docs/evaluation.md has the keys.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import model_validator
+
+from components.sections.base import Count, Seed, section
+from components.stage import Kind, Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from components.work import Work
+
+SHORTEST = 3  # letters of a word that is asked for
+SPLITS = ("validation", "test")
+
+
+@section
+class HeldOut:
+    """How many items of each kind, at most."""
+
+    last_words: Count
+    min_words: Count  # of the sentences before a last word
+    max_words: Count
+    passages: Count
+
+    @model_validator(mode="after")
+    def _min_is_not_over_max(self) -> "HeldOut":
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words: {self.min_words} is more than max_words {self.max_words}")
+        return self
+
+
+def last_words(text: str, params: HeldOut) -> Iterator[dict[str, str]]:
+    """Contexts of whole sentences, one after another, with the word that each ends with."""
+    from components.evaluation.wording import sentences
+
+    said: list[str] = []
+    for sentence in sentences(text):
+        said.append(sentence)
+        count = sum(len(own.split()) for own in said)
+        if count > params.max_words:
+            said = []
+        elif count > params.min_words:
+            yield from _asked(" ".join(said))
+            said = []
+
+
+def _asked(text: str) -> Iterator[dict[str, str]]:
+    context, _, last = text.rpartition(" ")
+    word = last.strip(".!?,;:\"'")
+    before = {own.strip(".!?,;:\"'()").lower() for own in context.split()}
+    if len(word) >= SHORTEST and word.isalpha() and word.lower() in before:
+        yield {"context": context, "completion": f" {word}"}
+
+
+def run(work: "Work[HeldOut]") -> None:
+    """The whole stage."""
+    from components.data.chat import ChatTokenizer
+    from components.data.documents import documents
+
+    tokenizer = ChatTokenizer.load(work.read("tokenizer"))
+    for split in SPLITS:
+        texts = list(documents(work.read("tokens") / f"{split}.bin", tokenizer))
+        asked = [
+            row | {"group": str(place)} for place, text in enumerate(texts) for row in last_words(text, work.section)
+        ]
+        whole: list[dict[str, str]] = [{"text": text} for text in texts if text.strip()]
+        draw, folder = random.Random(work.seed), work.path(f"items/{split}")
+        found = {"last_words": _some(asked, work.section.last_words, draw)}
+        found["passages"] = _some(whole, work.section.passages, draw)
+        for name, rows in found.items():
+            _write(folder / f"{name}.jsonl", rows)
+        work.metrics[split] = {name: len(rows) for name, rows in found.items()}
+
+
+def _some(rows: Sequence[dict[str, str]], most: int, draw: random.Random) -> list[dict[str, str]]:
+    return [rows[place] for place in sorted(draw.sample(range(len(rows)), min(most, len(rows))))]
+
+
+def _write(path: "Path", rows: Sequence[dict[str, Any]]) -> None:
+    import json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+STAGE = Stage(
+    HeldOut,
+    run,
+    reads={"tokenizer": Kind.TOKENIZER, "tokens": Kind.TOKENS},
+    makes={"items": Kind.ITEMS},
+    shared={"seed": Seed},
+)
