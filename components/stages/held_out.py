@@ -1,7 +1,8 @@
 """Held out: of texts that no stage trains on, items for zero-shot evaluations (GPT-2, sections 3.1 and 3.3).
 
-Last words, as LAMBADA has them (arXiv:1606.06031): some sentences whose last word stands in them before; and whole
-texts. One folder a split; docs/evaluation.md has the keys.
+Last words, nearly as LAMBADA has them (arXiv:1606.06031): sentences whose last word stands in them before and is no
+stop word; whether a person could tell it nobody was asked. And whole texts. One folder a split; docs/evaluation.md has
+the keys.
 """
 
 import random
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from components.work import Work
 
-SHORTEST = 3  # letters of a word that is asked for
 SPLITS = ("validation", "test")
 
 
@@ -54,10 +54,12 @@ def last_words(text: str, params: HeldOut) -> Iterator[dict[str, str]]:
 
 
 def _asked(text: str) -> Iterator[dict[str, str]]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
     context, _, last = text.rpartition(" ")
     word = last.strip(".!?,;:\"'")
     before = {own.strip(".!?,;:\"'()").lower() for own in context.split()}
-    if len(word) >= SHORTEST and word.isalpha() and word.lower() in before:
+    if word.isalpha() and word.lower() in before and word.lower() not in ENGLISH_STOP_WORDS:
         yield {"context": context, "completion": f" {word}"}
 
 

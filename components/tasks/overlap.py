@@ -32,17 +32,13 @@ class OverlapTask(ItemTask):
         return read_items(self.path, Passage)
 
     def subject(self, bench: "Bench", name: str) -> Any:
-        """Raises: ModuleNotFoundError: the extra is not installed."""
-        try:
-            from components.evaluation.overlap import seen
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError("overlap needs rbloom: pip install '.[zero-shot]' brings it") from None
         from components.data.documents import documents
         from components.data.tokens import TokenFile
+        from components.evaluation.overlap import seen
 
         path = bench.work.read_all("tokens")[name] / "train.bin"
-        # Words of a text are no more than its tokens but for what is split within one; bytes bound them for sure.
-        most = min(TokenFile(path, context_length=1).meta.bytes // 2 + 1, 2**31)
+        # No text has more words than half of its bytes and one.
+        most = TokenFile(path, context_length=1).meta.bytes // 2 + 1
         return seen(documents(path, bench.tokenizer), self.n, expected=most)
 
     def judge(self, subject: Any, items: "list[Passage]") -> "Mapping[str, Measured]":

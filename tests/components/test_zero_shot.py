@@ -248,7 +248,6 @@ def test_a_detokenizer_changes_what_is_read_and_not_the_units(tmp_path):
 
 
 def overlap(tmp_path, training, asked, n=3):
-    pytest.importorskip("rbloom")
     root = tmp_path / "model"
     root.mkdir()
     subject = scorer(folder(root))
