@@ -12,9 +12,13 @@ of files, the keys of whose rows are in brackets:
     multiple_choice [query, choices, gold]          delimiter: " "
     minimal_pairs   [sentence_good, sentence_bad]   delimiter: " "
     cloze           [context, completion]
-    exact_match     [query, answer]                 max_new_tokens: 64, stops: ["\\n"], pattern: '-?[0-9]+'
+    last_word       [context, completion]           words: 16
+    gap             [before, after, choices, gold]
+    exact_match     [query, answer]                 max_new_tokens: 64, stops: ["\\n"], beam: 4, pattern: '-?[0-9]+'
+    translation     [source, target]                max_new_tokens: 64
+    summary         [text, summary]                 hint: "\\nTL;DR:"
     dialogue        [messages, pattern]             max_new_tokens: 40; ours are in components/tasks/scripts
-    passages        [text]
+    passages        [text]                          detokenizer: wikitext
     reward_pairs    [prompt, chosen, rejected]      of a reward model
 
 and one of them behind examples: {kind: few_shot, task: {kind: cloze, ...}, examples: FILE, shots: [0, 4]}.

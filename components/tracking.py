@@ -36,6 +36,8 @@ from components.lineage_run import (
 from components.metric_buffer import MetricBuffer
 from components.pages import GATE, WEIGHTS_TAG, version_page
 from components.pipelines import OpenPipeline
+from components.prompting.registry import publish
+from components.prompting.template import Template
 from components.provenance import name_of, version_tags, weights_sha256
 from components.stage import Kind
 from components.views import metric_name
@@ -122,6 +124,10 @@ class StageTracker:
             else (lambda: self._client.log_artifact(self._run(), str(path), folder))
         )
         self._guard(f"attach {path}", log)
+
+    def register_prompt(self, name: str, text: str) -> None:
+        """Register a template that the stage asked with; a text that is there already makes no new version."""
+        self._guard(f"register the prompt {name}", lambda: publish(Template(name, text), run_id=self._run()))
 
     def register_model(self, folder: Path) -> None:
         """Register a stage's model as a new version under the node's name, and the alias of this workspace."""

@@ -22,6 +22,7 @@ LAYERS = (
     "training",
     "rl",
     "tasks",
+    "prompting",
     "stages",
     "inference",
     "web",

@@ -1,0 +1,1 @@
+"""Prompts as versioned things: templates, techniques that ask with them, and what they cost."""

@@ -1,0 +1,1 @@
+"""One way to ask a module: `kind` in `prompting.techniques` names it."""

@@ -1,0 +1,73 @@
+"""Prompting: ways to ask, by models, by sets of questions, by seeds: how often the answer is right, and at what cost.
+
+Writes every answer with what led to it, a table, a plot and a report, and publishes its templates in MLflow's prompt
+registry. What was asked is kept as it comes, so that a stage that is stopped goes on with the next cell.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from components.prompting.technique import Name
+from components.sections.base import Count, Seed, section
+from components.sections.compute import Compute
+from components.sections.files import InputFile
+from components.sections.limits import Limits
+from components.sections.seam import Seam
+from components.stage import Kind, Several, Stage
+
+if TYPE_CHECKING:
+    from components.work import Work
+
+
+@section
+class QuestionSet:
+    """Questions, others that may be shown with their answers, and what of a reply is the answer."""
+
+    name: Name
+    file: InputFile
+    examples: InputFile
+    pattern: str  # its last match in a reply, or that one's first group
+    limit: Count  # the first so many are asked
+    answer_tokens: Count
+    reasoning_tokens: Count
+
+
+@section
+class Prompting:
+    """The matrix; the first technique is what the others are compared with."""
+
+    chat: bool  # asked as a user in the model's chat format, not for how a text goes on
+    data: Annotated[tuple[QuestionSet, ...], Field(min_length=1)]
+    techniques: Annotated[tuple[Annotated[Any, Seam("components.prompting.techniques")], ...], Field(min_length=1)]
+    repeats: Count  # of everything, with other examples and draws
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "Prompting":
+        for what, named in (("techniques", self.techniques), ("data", self.data)):
+            names = [each.name for each in named]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what}: {', '.join(twice)} stands there twice")
+        return self
+
+
+def run(work: "Work[Prompting]") -> None:
+    """The whole stage."""
+    from components.prompting.matrix import fill
+
+    fill(work)
+
+
+STAGE = Stage(
+    Prompting,
+    run,
+    reads={"models": Several(Kind.LANGUAGE_MODEL)},
+    makes={"answers.jsonl": Kind.REPLIES, "report.md": Kind.REPORT},
+    shared={
+        "seed": Seed,
+        "compute.accelerator": Compute,
+        "compute.precision": Compute,
+        "limits.context_length": Limits,
+    },
+    plots="plots",
+)

@@ -1,0 +1,1 @@
+"""Prompts: ways to ask an adopted model, side by side."""
