@@ -113,6 +113,13 @@ def log_model(run_id: str, node: str, name: str, folder: Path, *, talks: bool) -
     return str(info.registered_model_version)
 
 
+def register_prompt(name: str, text: str, note: str | None, tags: dict[str, str]) -> int:
+    """A new version of a prompt, which MLflow shows in the lineages' experiment; its number."""
+    client, experiment = connect()
+    mlflow.set_experiment(experiment_id=experiment)
+    return int(client.register_prompt(name, text, commit_message=note, tags=tags).version)
+
+
 def run_or_none(client: MlflowClient, run_id: str) -> Run | None:
     """A run; None where the store has none of that id, as after `mlflow gc`."""
     try:

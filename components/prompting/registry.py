@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from components.mlflow_store import connect
+from components.mlflow_store import connect, register_prompt
 from components.prompting.template import Template
 
 DIGEST = "digest"
@@ -39,8 +39,8 @@ def publish(template: Template, *, note: str | None = None, run_id: str | None =
     if known:
         found = known[-1]
     else:
-        made = client.register_prompt(template.name, template.text, commit_message=note, tags={DIGEST: template.digest})
-        found = Version(template.name, int(made.version), template, ())
+        version = register_prompt(template.name, template.text, note, {DIGEST: template.digest})
+        found = Version(template.name, version, template, ())
     if run_id is not None:
         client.link_prompt_version_to_run(run_id, found.address)
     return found
@@ -57,7 +57,9 @@ def versions(name: str) -> list[Version]:
     while page.token:
         page = client.search_prompt_versions(name, page_token=page.token)
         found += page
-    return sorted((_version(each) for each in found), key=lambda each: each.version)
+    # A search tells no aliases.
+    whole = (client.get_prompt_version(name, each.version) for each in found)
+    return sorted((_version(each) for each in whole), key=lambda each: each.version)
 
 
 def names() -> list[str]:
@@ -77,7 +79,7 @@ def look_up(address: str) -> Version:
     Raises:
         LookupError: there is none; the message says which there are.
     """
-    name, alias = (address.partition("@")[0], address.partition("@")[2])
+    name, _, alias = address.partition("@")
     name, _, number = name.partition("/")
     known = versions(name)
     wanted = [

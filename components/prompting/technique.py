@@ -63,7 +63,12 @@ class Technique(ABC):
 
     def problems(self) -> Iterator[str]:
         """What is wrong with its templates."""
-        for path, given in self.templates().items():
+        try:
+            wanted = self.templates()
+        except TemplateError as error:  # some are given what they ask for
+            yield f"{self.name}: {error}"
+            return
+        for path, given in wanted.items():
             try:
                 read_template(Path(path)).check(given)
             except TemplateError as error:
