@@ -1,6 +1,7 @@
 """Published files as items, in the wording of EleutherAI's harness, so that figures can be set beside its."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from components.data.records import Problems, RecordError
 
 Row = Mapping[str, Any]
 Recipe = Callable[[Row], dict[str, Any]]
+_CALCULATION = re.compile(r"<<[^>]*>>")  # how gsm8k writes what a calculator is asked
 
 
 def sst2(row: Row) -> dict[str, Any]:
@@ -31,13 +33,32 @@ def gsm8k(row: Row) -> dict[str, Any]:
     return {"query": f"Question: {row['question']}\nAnswer:", "answer": answer}
 
 
+def sst2_questions(row: Row) -> dict[str, Any]:
+    """The same as a question to answer freely (pipeline `prompts`)."""
+    answer = ("negative", "positive")[_label(row["1"])]
+    return {"query": f'"{row["0"].strip()}" Is this positive or negative?', "answer": answer}
+
+
+def gsm8k_questions(row: Row) -> dict[str, Any]:
+    """The same without a wording around it, with how one comes to the answer (pipeline `prompts`)."""
+    answer = gsm8k(row)["answer"]
+    steps = _CALCULATION.sub("", row["answer"].rpartition("####")[0]).strip().replace("\n", " ")
+    return {"query": row["question"], "answer": answer, "rationale": steps}
+
+
 def _label(text: str) -> int:
     if text not in ("0", "1"):
         raise ValueError(f"the label is {text!r}, neither 0 nor 1")
     return int(text)
 
 
-RECIPES: dict[str, Recipe] = {"sst2": sst2, "cola": cola, "gsm8k": gsm8k}
+RECIPES: dict[str, Recipe] = {
+    "sst2": sst2,
+    "cola": cola,
+    "gsm8k": gsm8k,
+    "sst2-questions": sst2_questions,
+    "gsm8k-questions": gsm8k_questions,
+}
 
 
 def convert(name: str, source: Path, target: Path) -> int:
