@@ -7,9 +7,11 @@ from components.data.records import Message, as_chat
 from components.evaluation.text_scorer import TextScorer
 from components.evaluation.wording import before
 from components.losses.sampling import Sampling
-from components.models.generation import sample_replies, uniforms
+from components.models.generation import rows_at_once, sample_replies, uniforms
 from components.models.inference import for_sampling
 from components.models.precision import autocast
+
+READ_AT_ONCE = 8192  # tokens of prompts: attention to long ones takes memory by their squares
 
 
 @dataclass
@@ -54,6 +56,8 @@ class Asker:
         if room < 1:
             raise ValueError(f"{tokens} new tokens leave no room in a context of {self.context_length}")
         ids = [self._ids(prompt, room) for prompt in prompts]
+        longest = max(map(len, ids))
+        together = min(rows_at_once(model, longest + tokens), READ_AT_ONCE // longest)
         with autocast(self.scorer.precision, self.scorer.device):
             replies = sample_replies(
                 for_sampling(model),
@@ -62,6 +66,7 @@ class Asker:
                 uniform=uniforms(len(ids), tokens, seed=(self.seed, self.cost.calls)),
                 end_id=tokenizer.end if self.chat else tokenizer.endoftext,
                 pad_id=tokenizer.pad,
+                slots=max(1, together),
             )
         self.cost.calls += len(ids)
         self.cost.prompt_tokens += sum(map(len, ids))
