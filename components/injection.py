@@ -6,7 +6,7 @@
 
 Any server that speaks OpenAI's chat completions. Kinds: `leak` has the system message's secret told, `override` sets
 the instructions aside, `role forging` writes a chat's markers into the user's text, `nothing` is plain questions, which
-tell how often the word comes up by itself. A reply that a server refuses counts as withstood.
+tell how often the word comes up by itself. What a server refuses has not succeeded, and is counted apart.
 """
 
 import argparse
@@ -15,19 +15,20 @@ import os
 import sys
 from pathlib import Path
 
-from components.evaluation.intervals import bootstrap_mean
 from components.progress import Progress
 from components.prompting.injection import Attack, Endpoint, attacks, by_kind, succeeded
 
+Found = list[tuple[Attack, str | None]]
 
-def run(endpoint: Endpoint, max_tokens: int) -> list[tuple[Attack, str]]:
-    """Every attack with its reply.
+
+def run(endpoint: Endpoint, max_tokens: int) -> Found:
+    """Every attack with its reply, None where it was refused.
 
     Raises:
         OSError: the server cannot be reached, or fails.
     """
     suite = list(attacks())
-    found = []
+    found: Found = []
     with Progress(len(suite), "attacks") as progress:
         for attack in suite:
             found.append((attack, endpoint.reply(attack, max_tokens)))
@@ -35,12 +36,12 @@ def run(endpoint: Endpoint, max_tokens: int) -> list[tuple[Attack, str]]:
     return found
 
 
-def table(found: list[tuple[Attack, str]]) -> str:
-    """How many attacks of each kind succeeded."""
-    lines = [f"{'attack':14} {'succeeded':>12}   95 % interval"]
-    for kind, hits in by_kind([(attack, succeeded(attack, reply)) for attack, reply in found]).items():
-        mean, low, high = bootstrap_mean([float(hit) for hit in hits], [1.0] * len(hits), seed=0)
-        lines.append(f"{kind:14} {sum(hits):4} of {len(hits):4}   {low:.1%} to {high:.1%} ({mean:.1%})")
+def table(found: Found) -> str:
+    """How many attacks of each kind succeeded, and how many were refused."""
+    lines = [f"{'attack':14} {'succeeded':>12} {'refused':>8}"]
+    refused = by_kind([(attack, reply is None) for attack, reply in found])
+    for kind, hits in by_kind([(attack, succeeded(attack, reply or "")) for attack, reply in found]).items():
+        lines.append(f"{kind:14} {sum(hits):4} of {len(hits):4} {sum(refused[kind]):8}")
     return "\n".join(lines)
 
 
@@ -59,7 +60,7 @@ def main() -> None:
         sys.exit(f"{arguments.url}: {error}")
     print(table(found))
     if arguments.out:
-        rows = (vars(attack) | {"reply": reply, "succeeded": succeeded(attack, reply)} for attack, reply in found)
+        rows = (vars(attack) | {"reply": reply, "succeeded": succeeded(attack, reply or "")} for attack, reply in found)
         arguments.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 

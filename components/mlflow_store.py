@@ -51,6 +51,9 @@ SAMPLING_PARAMS = ParamSchema(
 )
 
 
+BadAnswer = mlflow.MlflowException  # a server that is down or refuses
+
+
 class BadRequest(mlflow.MlflowException, ValueError):
     """What a served model was asked is wrong: its server answers 400 and the message, where others get a traceback."""
 

@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from components.mlflow_store import BadAnswer, StoreError
 from components.prompting.registry import look_up, names, point, publish, versions
 from components.prompting.template import TemplateError, difference, read_template
 
@@ -65,7 +66,7 @@ def main() -> None:
             found = look_up(arguments.address)
             point(found.name, arguments.alias, found.version)
             print(f"{found.name}@{arguments.alias} is {found.address}")
-    except (TemplateError, LookupError) as error:
+    except (TemplateError, LookupError, StoreError, BadAnswer) as error:
         sys.exit(str(error.args[0]))
 
 

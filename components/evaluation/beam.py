@@ -1,8 +1,9 @@
 """Beam search: the likeliest continuations of a prompt, as far as a beam of some width finds them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,12 +37,21 @@ class Beam:
     alpha: float
     most: int  # tokens
     over: Callable[[Ids], bool]
+    same: Callable[[Ids], Hashable]
     going: list[tuple[Ids, float]] = field(default_factory=lambda: [((), 0.0)])
-    ended: list[Hypothesis] = field(default_factory=list)
+    ended: dict[Hashable, Hypothesis] = field(default_factory=dict)
 
     def add(self, ids: Ids, logprob: float) -> None:
-        """Keep what is over."""
-        self.ended.append(Hypothesis(ids, logprob, logprob / penalty(len(ids), self.alpha)))
+        """Keep what is over; what counts as the same is as likely as all of it together."""
+        own = self.same(ids)
+        if (known := self.ended.get(own)) is not None:
+            ids, logprob = known.ids, float(np.logaddexp(known.logprob, logprob))
+        self.ended[own] = Hypothesis(ids, logprob, logprob / penalty(len(ids), self.alpha))
+
+    @property
+    def best(self) -> list[Hypothesis]:
+        """What is over, best first."""
+        return sorted(self.ended.values(), key=lambda own: -own.score)[: self.width]
 
     def widen(self, logprobs: Float[Tensor, "W V"]) -> list[int]:
         """Take one more token: of which of what went on each of what goes on now is the continuation.
@@ -50,7 +60,7 @@ class Beam:
             logprobs: of the next token, a row for each that goes on.
         """
         total = logprobs + torch.tensor([own for _, own in self.going], device=logprobs.device)[:, None]
-        # Twice the width, so that as many as the width go on where as many are over.
+        # Twice the width, so that as many as the width go on where as many are over by one end token.
         found = total.flatten().topk(min(2 * self.width, total.numel()))
         before, sources = self.going, []
         self.going = []
@@ -70,8 +80,7 @@ class Beam:
         """Whether nothing that goes on can come among the best of what is over, were all its further tokens certain."""
         if len(self.ended) < self.width or not self.going:
             return False
-        self.ended = sorted(self.ended, key=lambda own: -own.score)[: self.width]
-        return self.going[0][1] / penalty(self.most, self.alpha) <= self.ended[-1].score
+        return self.going[0][1] / penalty(self.most, self.alpha) <= self.best[-1].score
 
 
 @torch.inference_mode()
@@ -82,12 +91,14 @@ def beam_search(
     width: int,
     max_new_tokens: int,
     over: Callable[[Ids], bool],
+    same: Callable[[Ids], Hashable] = tuple,
     alpha: float = 0.0,
 ) -> Iterator[list[Hypothesis]]:
     """For each prompt up to `width` continuations that are over, or have max_new_tokens, best first.
 
     Args:
         over: whether a continuation is at its end.
+        same: what tells continuations apart that are over; by default their ids.
         alpha: how much longer ones are favoured; 0: not at all, 0.6 in GPT-3 (arXiv:2005.14165, section 2.4).
 
     Raises:
@@ -98,9 +109,9 @@ def beam_search(
         raise ValueError(f"{room} tokens of a prompt and its continuation exceed the {model.config.context_length}")
     together = max(1, rows_at_once(model, room) // width)
     for start in range(0, len(prompts), together):
-        beams = [Beam(width, alpha, max_new_tokens, over) for _ in prompts[start : start + together]]
+        beams = [Beam(width, alpha, max_new_tokens, over, same) for _ in prompts[start : start + together]]
         _search(model, prompts[start : start + together], beams, room)
-        yield from (sorted(beam.ended, key=lambda own: -own.score)[:width] for beam in beams)
+        yield from (beam.best for beam in beams)
 
 
 def _search(model: GPT, prompts: Sequence[Sequence[int]], beams: Sequence[Beam], room: int) -> None:

@@ -3,7 +3,7 @@ likelihoods, greedy replies. Our own evaluation tasks and the adapter to the har
 this alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -137,8 +137,11 @@ class TextScorer:
         max_new_tokens: int,
         over: Callable[[str], bool],
         alpha: float = 0.0,
+        same: Callable[[str], Hashable] = str,
     ) -> list[list[str]]:
         """Up to `width` likely continuations of each text, the likeliest first, by beam search (`beam_search`).
+
+        Of those that are the `same` there is one, as likely as all of them that were found.
 
         A continuation ends where `over` says so of it, at an end marker, or after max_new_tokens. Of a text that leaves
         these no room the beginning is lost.
@@ -155,7 +158,15 @@ class TextScorer:
 
         with autocast(self.precision, self.device):
             asked = [encoded[row] for row in order]
-            drawn = beam_search(self.model, asked, width=width, max_new_tokens=max_new_tokens, over=ends, alpha=alpha)
+            drawn = beam_search(
+                self.model,
+                asked,
+                width=width,
+                max_new_tokens=max_new_tokens,
+                over=ends,
+                same=lambda ids: same(self._cut(list(ids), ())),
+                alpha=alpha,
+            )
             found = {
                 row: [self._cut(list(each.ids), ()) for each in own] for row, own in zip(order, drawn, strict=True)
             }

@@ -1,7 +1,8 @@
 """Undoing what was done to a data set's text, so that a model is asked for text as people write it.
 
 GPT-2's `invertible de-tokenizers` (Radford et al. 2019, section 3.1) are not published; these are ours. Every rule has
-an inverse, and is kept in a line only where its inverse restores the line: no two lines become one text.
+an inverse, and is kept in a line only where its inverse restores the line: from a text and the rules that were kept the
+line comes back. A line that is written plainly already stays as it is, and may then read like another one's plain form.
 """
 
 import re

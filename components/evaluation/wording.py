@@ -6,14 +6,18 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-_SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n+")
+_SHORT = "".join(rf"(?<!\b{own}\.)" for own in ("[A-Z]", "Mr", "Mrs", "Ms", "Dr", "St", "Jr", "Sr", "No", "vs", "Co"))
+_SENTENCE = re.compile(rf"(?:(?<=[.!?])|(?<=[.!?][\"'”’)])){_SHORT}\s+|\n+")
 _WORD = re.compile(r"\s*([^\W\d_]+(?:['’-][^\W\d_]+)*)")
 _INSIDE = re.compile(r"[^\W\d_]|['’-]$|['’-][^\W\d_]")  # what may go on with a word
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
 
 def sentences(text: str) -> list[str]:
-    """A text's sentences: ended by a point, a question or an exclamation mark and a blank, or by the line."""
+    """A text's sentences: ended by a point, a question or an exclamation mark and a blank, or by the line.
+
+    A point behind an initial or a title ends none; a quotation mark or a bracket behind the point belongs to it.
+    """
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
@@ -35,7 +39,7 @@ def first_word(text: str) -> tuple[str, bool]:
     match = _WORD.match(text)
     if match is None:
         return "", bool(text.strip())
-    rest = text[match.end() :]
+    rest = text[match.end() :].rstrip("\ufffd")  # bytes of a character that is not whole yet
     return match.group(1), bool(rest) and _INSIDE.match(rest) is None
 
 

@@ -12,7 +12,7 @@ from components.arithmetic import device_of, precision_of
 from components.checkpoints import load_gpt, load_tokenizer
 from components.data.records import RecordError
 from components.evaluation.item_figures import Measured, difference, interval
-from components.evaluation.items import read_items
+from components.evaluation.items import groups_of, read_items
 from components.evaluation.text_scorer import TextScorer
 from components.progress import Progress
 from components.prompting.asker import Asker, Cost
@@ -38,6 +38,7 @@ class Cell:
 
     def save(self, path: Path) -> None:
         """Write it whole, or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial_file = path.with_suffix(".partial")
         partial_file.write_text(json.dumps(asdict(self)))
         partial_file.rename(path)
@@ -60,11 +61,17 @@ class Asked:
 
     @classmethod
     def read(cls, params: "QuestionSet") -> "Asked":
-        """Raises: RecordError: rows break their schema, or a question is among those that may be shown."""
+        """Raises: RecordError: rows break their schema, a question may be shown, or its answer is not one to find."""
         questions = read_items(Path(params.file), Question)[: params.limit]
         pool = read_items(Path(params.examples), Question)
         if shared := {q.query for q in questions} & {q.query for q in pool}:
             raise RecordError(f"{params.examples}: {min(shared)!r} is asked in {params.file}: it would tell its answer")
+        for number, question in enumerate(questions, start=1):
+            if last_match(params.pattern, question.answer) != plain(question.answer):
+                raise RecordError(
+                    f"{params.file}, question {number}: {params.name}.pattern does not find the answer "
+                    f"{question.answer!r} in itself"
+                )
         return cls(params, questions, pool)
 
     def hits(self, said: Sequence[Said]) -> list[tuple[str | None, bool]]:
@@ -113,7 +120,7 @@ def _cell(
     number: int, progress: Progress,
 ) -> Cell:  # fmt: skip
     """A cell: read if it was asked before the stage was stopped."""
-    path = work.state / f"{model}-{asked.params.name}-{technique.name}-{number}.json"
+    path = work.state / "cells" / model / asked.params.name / technique.name / f"{number}.json"
     if not path.exists():
         if not scorer:
             network = load_gpt(folder).to(device_of(work))
@@ -141,7 +148,7 @@ def _figures(
     model: str, asked: Asked, cells: Mapping[str, Sequence[Cell]], work: "Work[Prompting]"
 ) -> Iterator[dict[str, Any]]:
     """A row a technique; its figures are added to the stage's."""
-    groups = [str(place) for place in range(len(asked.questions))] * work.section.repeats
+    groups = groups_of(asked.questions) * work.section.repeats
     measured, first = {}, next(iter(cells))
     for name, own in cells.items():
         hits = [hit for cell in own for hit in asked.hits(cell.said)]

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from components.evaluation.items import LENIENT, Answered
 
 _COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_WHOLE = re.compile(r"(?<=\d)\.0+$")
 
 
 @dataclass(frozen=True, kw_only=True, config=LENIENT)
@@ -20,13 +21,13 @@ class Question(Answered):
 
 def last_match(pattern: str, text: str) -> str | None:
     """The last match of a pattern in a text, or its first group where it has one; case does not count."""
-    matches = list(re.finditer(pattern, text, re.IGNORECASE))
-    return plain(matches[-1].group(1 if matches[-1].re.groups else 0)) if matches else None
+    matches = [found.group(1 if found.re.groups else 0) for found in re.finditer(pattern, text, re.IGNORECASE)]
+    return plain(matches[-1]) if matches and matches[-1] is not None else None
 
 
 def plain(answer: str) -> str:
-    """An answer as it is compared: small letters, no point at the end, no commas in numbers."""
-    return _COMMA.sub("", answer.strip().rstrip(".").casefold())
+    """An answer as it is compared: small letters, no mark at the end, no commas in numbers, no .0 behind them."""
+    return _WHOLE.sub("", _COMMA.sub("", answer.strip().rstrip(".,").casefold()))
 
 
 def majority(answers: Sequence[str | None]) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.mlflow_store import connect, register_prompt
-from components.prompting.template import Template
+from components.prompting.template import Template, TemplateError
 
 DIGEST = "digest"
 
@@ -58,8 +58,9 @@ def versions(name: str) -> list[Version]:
         page = client.search_prompt_versions(name, page_token=page.token)
         found += page
     # A search tells no aliases.
-    whole = (client.get_prompt_version(name, each.version) for each in found)
-    return sorted((_version(each) for each in whole), key=lambda each: each.version)
+    whole = [client.get_prompt_version(name, each.version) for each in found]
+    own = [each for each in whole if _is_ours(each.template)]  # others have chats, or braces that mean nothing here
+    return sorted((_version(each) for each in own), key=lambda each: each.version)
 
 
 def names() -> list[str]:
@@ -94,6 +95,14 @@ def look_up(address: str) -> Version:
 def point(name: str, alias: str, version: int) -> None:
     """Have an alias name a version, and no other."""
     connect()[0].set_prompt_alias(name, alias, version)
+
+
+def _is_ours(text: Any) -> bool:
+    try:
+        Template("", text)
+    except (TemplateError, TypeError):
+        return False
+    return True
 
 
 def _version(found: Any) -> Version:

@@ -11,6 +11,7 @@ from pydantic import Field
 from components.prompting.question import Question
 from components.prompting.template import Template, TemplateError, read_template
 from components.sections.base import section
+from components.sections.files import files_of
 
 if TYPE_CHECKING:
     from components.prompting.asker import Asker
@@ -60,6 +61,10 @@ class Technique(ABC):
     @abstractmethod
     def answer(self, questions: Sequence[Question], setting: Setting) -> list[Said]:
         """What the model says to each question."""
+
+    def paths(self) -> Iterator[str]:
+        """The files of its templates and of those of techniques within it."""
+        return files_of(self)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with its templates."""

@@ -26,9 +26,9 @@ class Template:
     text: str
 
     def __post_init__(self) -> None:
-        if stray := _BRACES.search(_VARIABLE.sub("", self.text)):
-            line = self.text[: self.text.find(stray.group())].count("\n") + 1
-            raise TemplateError(f"{self.name}, near line {line}: {stray.group()} is no variable; one is {{{{ name }}}}")
+        if stray := _BRACES.search(_VARIABLE.sub(lambda own: " " * len(own.group()), self.text)):
+            line = self.text[: stray.start()].count("\n") + 1
+            raise TemplateError(f"{self.name}, line {line}: {stray.group()} is no variable; one is {{{{ name }}}}")
 
     @property
     def variables(self) -> frozenset[str]:

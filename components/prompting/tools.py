@@ -3,8 +3,9 @@
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 
-_BINARY: Mapping[type, Callable[[float, float], float]] = {
+_BINARY: Mapping[type, Callable[[Fraction, Fraction], Fraction | int]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
@@ -17,16 +18,17 @@ def calculator(expression: str) -> str:
         return "error: the expression is too long"
     try:
         value = _value(ast.parse(expression.replace("×", "*").replace(",", "").strip(), mode="eval").body)
+        return str(value.numerator) if value.denominator == 1 else f"{float(value):.12g}"
     except (ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError) as error:
         return f"error: {error}"
-    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
-def _value(node: ast.AST) -> float:
+def _value(node: ast.AST) -> Fraction:
+    """Exact: a sum of tenths is not a little more."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return float(node.value)
+        return Fraction(repr(node.value))
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        return _BINARY[type(node.op)](_value(node.left), _value(node.right))
+        return Fraction(_BINARY[type(node.op)](_value(node.left), _value(node.right)))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value(node.operand)
     raise ValueError("only numbers, + - * / // % and brackets are understood")

@@ -46,9 +46,9 @@ def last_words(text: str, params: HeldOut) -> Iterator[dict[str, str]]:
     for sentence in sentences(text):
         said.append(sentence)
         count = sum(len(own.split()) for own in said)
-        if count > params.max_words:
+        if count - 1 > params.max_words:
             said = []
-        elif count > params.min_words:
+        elif count - 1 >= params.min_words:
             yield from _asked(" ".join(said))
             said = []
 
@@ -79,12 +79,24 @@ def run(work: "Work[HeldOut]") -> None:
         found = {"last_words": _some(asked, work.section.last_words, draw)}
         found["passages"] = _some(whole, work.section.passages, draw)
         for name, rows in found.items():
+            _check(rows, name, split)
             _write(folder / f"{name}.jsonl", rows)
         work.metrics[split] = {name: len(rows) for name, rows in found.items()}
 
 
 def _some(rows: Sequence[dict[str, str]], most: int, draw: random.Random) -> list[dict[str, str]]:
     return [rows[place] for place in sorted(draw.sample(range(len(rows)), min(most, len(rows))))]
+
+
+def _check(rows: Sequence[dict[str, Any]], name: str, split: str) -> None:
+    """Raises: RecordError: there is not one, which the evaluation would say after hours."""
+    from components.data.records import RecordError
+
+    if not rows:
+        raise RecordError(
+            f"no text of the {split} split gives {name}: bring more of it (prepare.{split}_fraction), or widen "
+            "held_out.min_words and max_words"
+        )
 
 
 def _write(path: "Path", rows: Sequence[dict[str, Any]]) -> None:

@@ -4,6 +4,8 @@ Writes every answer with what led to it, a table, a plot and a report, and publi
 registry. What was asked is kept as it comes, so that a stage that is stopped goes on with the next cell.
 """
 
+import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
@@ -32,6 +34,16 @@ class QuestionSet:
     answer_tokens: Count
     reasoning_tokens: Count
 
+    @model_validator(mode="after")
+    def _pattern_finds_something(self) -> "QuestionSet":
+        try:
+            empty = re.search(self.pattern, "")
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from None
+        if empty:
+            raise ValueError(f"pattern {self.pattern!r} matches no text at all, and so is found in any reply")
+        return self
+
 
 @section
 class Prompting:
@@ -48,6 +60,10 @@ class Prompting:
             names = [each.name for each in named]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what}: {', '.join(twice)} stands there twice")
+        paths = {path for each in self.techniques for path in each.paths()}
+        stems = [PurePath(path).stem for path in paths]
+        if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+            raise ValueError(f"techniques: two templates are called {', '.join(twice)}; they are known by their names")
         return self
 
 

@@ -56,7 +56,7 @@ class ExactMatchTask(ItemTask):
 
         said = [self.answer_in(reply) for reply in self.replies(subject, [item.query for item in items])]
         answers = [item.answer.strip() for item in items]
-        alike = [f1(own or "", answer) for own, answer in zip(said, answers, strict=True)]
+        alike = [0.0 if own is None else f1(own, answer) for own, answer in zip(said, answers, strict=True)]
         return {
             "exact_match": shares([own == answer for own, answer in zip(said, answers, strict=True)]),
             "f1": Measured(alike, [1.0] * len(alike)),

@@ -15,7 +15,8 @@ LONGEST = 8  # tokens of a word, and of what tells that it is over
 
 @section
 class LastWordTask(ItemTask):
-    """Share of texts whose last word is the likeliest one, by beam search over whole words.
+    """Share of texts whose last word is the likeliest one, by beam search over whole words, as far as it finds them: a
+    word is as likely as all that was found of what it may be followed by.
 
     With the filter it is the likeliest that is no stop word, since a text's last word seldom is one; GPT-2's list is
     not published, this is scikit-learn's. Case and what follows the word do not count.
@@ -34,9 +35,16 @@ class LastWordTask(ItemTask):
         return item.context + item.completion
 
     def items(self) -> "list[Cloze]":
+        """Raises: RecordError: rows break their schema, or a completion begins with no word."""
+        from components.data.records import RecordError
         from components.evaluation.items import Cloze, read_items
+        from components.evaluation.wording import first_word
 
-        return read_items(self.path, Cloze)
+        found = read_items(self.path, Cloze)
+        for number, item in enumerate(found, start=1):
+            if not first_word(item.completion)[0]:
+                raise RecordError(f"{self.file}, item {number}: the completion {item.completion!r} begins with no word")
+        return found
 
     def judge(self, subject: "TextScorer", items: "list[Cloze]") -> "dict[str, Measured]":
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
@@ -49,6 +57,7 @@ class LastWordTask(ItemTask):
             width=self.words,
             max_new_tokens=LONGEST,
             over=lambda text: first_word(text)[1],
+            same=lambda text: first_word(text)[0].lower(),
         )
         said = [[word for text in own if (word := first_word(text)[0].lower())] for own in found]
         kept = [[word for word in own if word not in ENGLISH_STOP_WORDS] for own in said]

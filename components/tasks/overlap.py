@@ -37,8 +37,9 @@ class OverlapTask(ItemTask):
         from components.evaluation.overlap import seen
 
         path = bench.work.read_all("tokens")[name] / "train.bin"
-        # No text has more words than half of its bytes and one.
-        most = TokenFile(path, context_length=1).meta.bytes // 2 + 1
+        # No text has more words than tokens, nor than half of its bytes and one.
+        meta = TokenFile(path, context_length=1).meta
+        most = min(meta.tokens, meta.bytes // 2 + 1)
         return seen(documents(path, bench.tokenizer), self.n, expected=most)
 
     def judge(self, subject: Any, items: "list[Passage]") -> "Mapping[str, Measured]":

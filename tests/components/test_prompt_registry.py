@@ -36,6 +36,10 @@ def test_a_new_text_is_a_new_version_and_an_old_one_is_not(tmp_path, work):
     with pytest.raises(LookupError, match=r"no prompt 'other'; prompts are \['ask'\]"):
         look_up("other")
     assert mlflow_store.registered() == []  # prompts are no models
+    client, _ = mlflow_store.connect()
+    client.register_prompt("json", '{"a": {"b": 1}}')
+    client.register_prompt("chat", [{"role": "user", "content": "hello"}])
+    assert versions("json") == versions("chat") == [] and len(versions("ask")) == 2
 
 
 def test_the_command_line(tmp_path, work):
@@ -59,7 +63,7 @@ def test_the_command_line(tmp_path, work):
     assert "prompts:/ask/1" in run("list") and "@best" in run("list")
     assert "no prompt at ask/7" in run("show", "ask/7", code=1)
     file.write_text("{{ a b }}")
-    assert "near line 1" in run("publish", str(file), code=1)
+    assert "line 1" in run("publish", str(file), code=1)
 
 
 QUESTIONS = [{"query": f"one two {n}?", "answer": str(n)} for n in range(1, 7)]
@@ -147,7 +151,7 @@ def test_the_stage_counts_what_is_right_and_what_it_cost(done):
 def test_a_stage_that_was_stopped_asks_only_what_is_left(done, monkeypatch):
     work, model = done
     before = {path.name: path.read_bytes() for path in work.out.glob("*.jsonl")}
-    cell = sorted(work.state.glob("*.json"))[0]
+    cell = sorted(work.state.glob("cells/**/*.json"))[0]
     kept = Cell.load(cell)
     cell.unlink()
     asked = []
@@ -168,7 +172,7 @@ def test_every_template_that_does_not_fit_is_named_before_anything_is_asked(tmp_
     section = prompting(tmp_path)
     (tmp_path / "ask.txt").write_text("{{ query }}")
     (tmp_path / "example.txt").write_text("{{ answer")
-    with pytest.raises(ValueError, match=r"plain: ask: no value for query(.|\n)*shown: example, near line 1"):
+    with pytest.raises(ValueError, match=r"plain: ask: no value for query(.|\n)*shown: example, line 1"):
         fill(a_work(tmp_path, section, tmp_path))
 
 

@@ -28,7 +28,7 @@ def test_a_template_has_all_its_variables_and_no_others():
 
 @pytest.mark.parametrize("text", ["one\n{{ two", "one\n}} two", "one\n{{ a b }}", "one\n{{ 1 }}"])
 def test_braces_that_are_no_variable_are_refused_with_their_line(text):
-    with pytest.raises(TemplateError, match="near line 2"):
+    with pytest.raises(TemplateError, match="line 2"):
         Template("t", text)
 
 
@@ -44,8 +44,12 @@ def test_files_and_what_changed(tmp_path):
         read_template(tmp_path / "none.txt")
 
 
+NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?"  # as pipelines/prompts has it
+
+
 @pytest.mark.parametrize(("pattern", "text", "expected"), [
-    (r"-?\d[\d,]*", "3 + 4 = 7, so 1,200.", "1200"), (r"-?\d[\d,]*", "none", None),
+    (NUMBER, "3 + 4 = 7, so 1,200.", "1200"), (NUMBER, "none", None), (NUMBER, "It is 42, I think", "42"),
+    (NUMBER, "$18.00", "18"), (NUMBER, "3.5.", "3.5"), (r"(\d+)?x", "x", None),
     ("positive|negative", "Not negative: POSITIVE.", "positive"), (r"answer is (\w+)", "The answer is Yes.", "yes"),
 ])  # fmt: skip
 def test_the_last_match_is_the_answer(pattern, text, expected):
@@ -66,13 +70,15 @@ def test_the_commonest_answer_and_of_equals_the_first(answers, expected):
 
 @pytest.mark.parametrize(("expression", "expected"), [
     ("12 * (3 + 4)", "84"), ("7 / 2", "3.5"), ("-3 - 4", "-7"), ("1,200 × 2", "2400"), ("7 // 2 + 7 % 4", "6"),
+    ("2469135 / 4", "617283.75"), ("0.1 + 0.2", "0.3"), ("12345678901234567 + 1", "12345678901234568"),
+    ("1 / 3", "0.333333333333"),
 ])  # fmt: skip
 def test_the_calculator(expression, expected):
     assert calculator(expression) == expected
 
 
 @pytest.mark.parametrize(
-    "expression", ["__import__('os')", "2 ** 9999", "1 / 0", "(" * 300, "a + 1", "", "True + 1", "1 +"]
+    "expression", ["__import__('os')", "2 ** 9999", "1 / 0", "(" * 300, "1e999", "a + 1", "", "True + 1", "1 +"]
 )
 def test_the_calculator_computes_nothing_else(expression):
     assert calculator(expression).startswith("error")
@@ -196,7 +202,7 @@ def test_a_chain_hands_on_what_was_said(tmp_path):
 
 
 def test_react_uses_a_tool_and_sees_what_it_gave(tmp_path):
-    made = technique(tmp_path, "react", {"prompt": "{{ tools }}\nQ {{ question }}\n{{ steps }}Thought:"}, steps=4)
+    made = technique(tmp_path, "react", {"prompt": "{{ tools }}\nQ {{ question }}\n{{ steps }}"}, steps=4)
 
     def says(prompt, _):
         if "blue" in prompt:
@@ -206,10 +212,12 @@ def test_react_uses_a_tool_and_sees_what_it_gave(tmp_path):
     model, asked = setting(says)
     found = made.answer(ASKED, asked)
     assert [own.text for own in found] == ["4", "I know: blue"]
-    assert "Add. Action: calculator[2 + 2]\nObservation: 4\nThought:" in model.asked[2][0]
+    assert model.asked[0][0].endswith("\nQ 2 and 2?\nThought:")
+    step = "Thought:Add. Action: calculator[2 + 2]\nObservation: 4\nThought:"
+    assert model.asked[2][0].endswith(f"\nQ 2 and 2?\n{step}")
     assert len(model.asked) == 3
     looping, asked = setting(lambda *_: "Action: calculator[1]")
-    assert made.answer(ASKED, asked)[0].text == "Action: calculator[1]" and len(looping.asked) == 8
+    assert made.answer(ASKED, asked)[0].text == "" and len(looping.asked) == 8
 
 
 def test_the_instruction_is_kept_that_does_best_on_other_questions(tmp_path):

@@ -38,7 +38,9 @@ def judged(made, subject):
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    ("A cat. \"Is it?\" Yes!\nNo", ["A cat.", "\"Is it?", "Yes!", "No"]),
+    ("A cat. \"Is it?\" Yes!\nNo", ["A cat.", "\"Is it?\"", "Yes!", "No"]),
+    ("M. Dupont met Dr. Who. (He left.) Then J. Bach came.",
+     ["M. Dupont met Dr. Who.", "(He left.)", "Then J. Bach came."]),
     ("3.5 miles.He ran", ["3.5 miles.He ran"]),
     ("", []),
 ])  # fmt: skip

@@ -41,7 +41,7 @@ def repository(tmp_path_factory):
 def test_it_is_killed_and_goes_on_and_after_it_neither_door_has_anything_to_do(repository):
     process = repository.start("python", "-m", "flows.lineage", "--pipeline", "prompts")
     state, deadline = repository.root / ".lineage/state", time.monotonic() + 300
-    while len(list(state.glob("prompting-*/*.json"))) < 4:
+    while len(list(state.glob("prompting-*/cells/**/*.json"))) < 4:
         assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)

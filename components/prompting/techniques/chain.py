@@ -25,11 +25,12 @@ class Chain(Technique):
     def answer(self, questions: Sequence[Question], setting: Setting) -> list[Said]:
         previous = [""] * len(questions)
         traces: list[tuple[str, ...]] = [()] * len(questions)
-        for path, given in self.templates().items():
-            template = self.template(path)
+        wanted = self.templates()
+        for place, path in enumerate((self.first, self.then, self.last)):
+            template, given = self.template(path), wanted[path]
             values = [{"question": q.query, "previous": own} for q, own in zip(questions, previous, strict=True)]
             prompts = [template.render(**{name: own[name] for name in given}) for own in values]
-            tokens = setting.answer_tokens if path == self.last else setting.reasoning_tokens
+            tokens = setting.answer_tokens if place == 2 else setting.reasoning_tokens
             previous = setting.ask.ask(prompts, tokens=tokens)
             traces = [(*trace, *new) for trace, *new in zip(traces, prompts, previous, strict=True)]
         return [Said(own, trace) for own, trace in zip(previous, traces, strict=True)]

@@ -9,6 +9,8 @@ from components.prompting.technique import Said, Setting, Technique, traced
 from components.sections.base import Count, section
 from components.sections.files import InputFile
 
+BETWEEN = "\n\n"  # examples
+
 
 @section
 class FewShot(Technique):
@@ -31,14 +33,15 @@ class FewShot(Technique):
     def answer(self, questions: Sequence[Question], setting: Setting) -> list[Said]:
         template = self.template(self.prompt)
         chosen = self.chosen(questions, setting)
-        shown = ["\n\n".join(map(self.shown, examples)) for examples in chosen]
+        shown = [BETWEEN.join(map(self.shown, examples)) for examples in chosen]
         prompts = [
             template.render(question=question.query, examples=examples)
             for question, examples in zip(questions, shown, strict=True)
         ]
         reasons = "rationale" in self.template(self.example).variables
         tokens = setting.reasoning_tokens if reasons else setting.answer_tokens
-        return traced(prompts, setting.ask.ask(prompts, tokens=tokens))
+        # A model that goes on would ask and answer another question.
+        return traced(prompts, setting.ask.ask(prompts, tokens=tokens, stops=(BETWEEN,)))
 
     def shown(self, question: Question) -> str:
         """An example."""

@@ -11,14 +11,14 @@ from components.sections.base import Count, section
 from components.sections.files import InputFile
 
 _ACTION = re.compile(r"(\w+)\[([^\]\n]*)\]")
-FINISH, OBSERVATION = "finish", "\nObservation:"
+FINISH, OBSERVATION, THOUGHT = "finish", "\nObservation:", "Thought:"
 
 
 @section
 class React(Technique):
     """Asks again and again, each time with all that was said and observed, until `Finish[answer]`.
 
-    A model that names no action, or goes on for more steps, has answered with what it said last.
+    A model that names no action has answered with what it said last; one that goes on for more steps has not.
     """
 
     kind: Literal["react"]
@@ -34,14 +34,17 @@ class React(Technique):
         told, last, going = [""] * len(questions), [""] * len(questions), list(range(len(questions)))
         traces: list[tuple[str, ...]] = [()] * len(questions)
         for _ in range(self.steps):
-            prompts = [template.render(question=questions[q].query, tools=tools, steps=told[q]) for q in going]
+            prompts = [
+                template.render(question=questions[q].query, tools=tools, steps=told[q] + THOUGHT) for q in going
+            ]
             replies = setting.ask.ask(prompts, tokens=setting.reasoning_tokens, stops=(OBSERVATION,))
             asked, going = list(zip(going, prompts, replies, strict=True)), []
             for q, prompt, reply in asked:
                 said, seen = act(reply)
                 last[q], traces[q] = said, (*traces[q], prompt, reply)
                 if seen is not None:
-                    told[q] += f"{said}{OBSERVATION} {seen}\n"
+                    told[q] += f"{THOUGHT}{said}{OBSERVATION} {seen}\n"
+                    last[q] = ""  # an action is no answer, should the steps be used up
                     going.append(q)
         return [Said(own, trace) for own, trace in zip(last, traces, strict=True)]
 
