@@ -8,6 +8,8 @@ line comes back. A line that is written plainly already stays as it is, and may 
 import re
 from dataclasses import dataclass
 
+from components.evaluation.wording import SHORT
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -24,8 +26,7 @@ class Rule:
         return changed if re.sub(self.back_pattern, self.back, changed) == line else line
 
 
-# What a point belongs to, so that tokenizers left it there: initials and titles.
-_SHORT = "".join(rf"(?<!\b{short})" for short in ("[A-Z]", "Mr", "Mrs", "Ms", "Dr", "St", "Jr", "Sr", "No", "vs", "Co"))
+_NOT_SHORT = "".join(rf"(?<!\b{short})" for short in SHORT)  # tokenizers left their points where they were
 
 
 def _after(marks: str, unless: str = "") -> Rule:
@@ -49,7 +50,7 @@ TREEBANK = (
     _after(";"),
     _after(":"),
     _after("!?"),
-    _after(".", unless=_SHORT),
+    _after(".", unless=_NOT_SHORT),
 )
 RULES = {"none": (), "treebank": TREEBANK, "wikitext": (*WIKITEXT, *TREEBANK)}
 

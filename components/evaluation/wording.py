@@ -6,8 +6,10 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-_SHORT = "".join(rf"(?<!\b{own}\.)" for own in ("[A-Z]", "Mr", "Mrs", "Ms", "Dr", "St", "Jr", "Sr", "No", "vs", "Co"))
-_SENTENCE = re.compile(rf"(?:(?<=[.!?])|(?<=[.!?][\"'”’)])){_SHORT}\s+|\n+")
+# Patterns of what has a point of its own: initials and titles.
+SHORT = ("[A-Z]", "Mr", "Mrs", "Ms", "Dr", "St", "Jr", "Sr", "No", "vs", "Co")
+_NOT_SHORT = "".join(rf"(?<!\b{own}\.)" for own in SHORT)
+_SENTENCE = re.compile(rf"(?:(?<=[.!?])|(?<=[.!?][\"'”’)])){_NOT_SHORT}\s+|\n+")
 _WORD = re.compile(r"\s*([^\W\d_]+(?:['’-][^\W\d_]+)*)")
 _INSIDE = re.compile(r"[^\W\d_]|['’-]$|['’-][^\W\d_]")  # what may go on with a word
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")

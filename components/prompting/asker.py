@@ -72,7 +72,8 @@ class Asker:
         self.cost.prompt_tokens += sum(map(len, ids))
         self.cost.reply_tokens += int(replies.response_mask.sum())
         rows = zip(replies.response_ids, replies.response_mask, strict=True)
-        return [before(tokenizer.decode(row[mask].tolist()), stops).strip() for row, mask in rows]
+        # Blank lines before the first word end nothing.
+        return [before(tokenizer.decode(row[mask].tolist()).lstrip(), stops).strip() for row, mask in rows]
 
     def _ids(self, prompt: str, room: int) -> list[int]:
         tokenizer = self.scorer.tokenizer

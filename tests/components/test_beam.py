@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from components.evaluation.beam import beam_search, penalty
+from components.evaluation.beam import Beam, beam_search, penalty
 from components.models.cache import KeyValueCache
 from components.models.config import GPTConfig
 from components.models.generation import padded
@@ -96,6 +96,19 @@ def test_a_beam_of_many_prompts_in_parts_is_the_same(model, monkeypatch):
     monkeypatch.setattr("components.evaluation.beam.rows_at_once", lambda model, room: 4)
     assert [[each.ids for each in own] for own in beam_search(model, PROMPTS, width=3, max_new_tokens=5, over=ended)] \
         == [[each.ids for each in own] for own in whole]  # fmt: skip
+
+
+def test_what_counts_as_the_same_is_as_likely_as_all_of_it():
+    """A word of .6 with 24 followers of .025 each is likelier than one of .39 that is always followed by a point."""
+    table, chair = 1, 2
+    beam = Beam(16, 0.0, 3, lambda ids: len(ids) == 2, same=lambda ids: ids[0])
+    beam.widen(torch.tensor([[0.01, 0.6, 0.39, *[0.0] * 23]]).log())
+    assert [ids for ids, _ in beam.going][:2] == [(table,), (chair,)]
+    after_table, after_chair = [0.0, 0.0, *[1 / 24] * 24], [0.0, 1.0, *[0.0] * 24]
+    rest = [[1.0, *[0.0] * 25]] * (len(beam.going) - 2)
+    beam.widen(torch.tensor([after_table, after_chair, *rest]).log())
+    assert [own.ids[0] for own in beam.best[:2]] == [table, chair]
+    assert [math.exp(own.logprob) for own in beam.best[:2]] == pytest.approx([0.6, 0.39], abs=1e-6)
 
 
 def test_what_does_not_fit_is_refused(model):

@@ -10,6 +10,7 @@ import pytest
 
 from components import mlflow_store
 from components.prompting import matrix
+from components.prompting.asker import Asker
 from components.prompting.matrix import Cell, fill
 from components.prompting.registry import look_up, names, point, publish, versions
 from components.prompting.template import Template
@@ -17,7 +18,7 @@ from components.rates import Rates
 from components.sections.values import typed
 from components.stages.prompting import Prompting
 from tests.components.stores import tracker
-from tests.components.test_item_tasks import folder
+from tests.components.test_item_tasks import folder, scorer
 from tests.contracts.imports import ROOT
 
 
@@ -165,6 +166,12 @@ def test_a_stage_that_was_stopped_asks_only_what_is_left(done, monkeypatch):
     assert again.metrics == work.metrics
     monkeypatch.setattr(matrix, "load_gpt", None)  # with nothing to ask no model is opened
     fill(a_work(work.out.parent, work.section, model))
+
+
+def test_blank_lines_before_a_reply_do_not_end_it(tmp_path, monkeypatch):
+    subject = scorer(folder(tmp_path))
+    monkeypatch.setattr(type(subject.tokenizer), "decode", lambda self, ids: "\n\n 42 \n\nQuestion: 7")
+    assert Asker(subject, chat=False, context_length=40).ask(["one"], tokens=4, stops=("\n\n",)) == ["42"]
 
 
 def test_every_template_that_does_not_fit_is_named_before_anything_is_asked(tmp_path, monkeypatch):
