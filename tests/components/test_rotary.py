@@ -73,10 +73,11 @@ COMPILED = """
 import torch
 from components.models.config import GPTConfig, Rotary
 from components.models.transformer import GPT
+torch.manual_seed(2)  # of which the compiled sums differ in the last bit, as of every seventh model
 model = GPT(GPTConfig(8, 4, 1, 4, 1, rotary=Rotary(100.0, 4), qk_norm=True, norm="rms_plain"))
 ids = torch.zeros(2, 3, dtype=torch.long)
 compiled = torch.compile(model.__call__, backend="eager", fullgraph=True)
-assert torch.equal(compiled(ids), model(ids))
+torch.testing.assert_close(compiled(ids), model(ids), rtol=0, atol=1e-6)
 compiled(ids).sum().backward()
 """
 
