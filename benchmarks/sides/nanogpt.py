@@ -19,7 +19,7 @@ from components.data.tokens import TokenFile
 def start(folder: Path, **options: Any) -> Callable[[], float]:
     """The same sizes and windows as ours; options `checkout`, `precision` and `compile`."""
     peer = _load(Path(options["checkout"]) / "model.py")
-    tokens = TokenFile(Path("artifacts/prepare/tokens/train.bin"), context_length=options["context"])
+    tokens = TokenFile(Path("artifacts/prepare/tokens/train.json"), context_length=options["context"])
     config = peer.GPTConfig(
         block_size=options["context"],
         vocab_size=options["vocabulary"],
@@ -60,9 +60,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
 
 
 def _batch(tokens: TokenFile, size: int) -> Tensor:
-    starts = torch.randint(len(tokens.ids) - tokens.context_length - 1, (size,))
-    rows = [torch.from_numpy(tokens.ids[s : s + tokens.context_length + 1].astype("int64")) for s in starts.tolist()]
-    return torch.stack(rows)
+    return tokens.windows(torch.randint(tokens.meta.tokens - tokens.context_length - 1, (size,)).tolist())
 
 
 def _load(path: Path) -> Any:

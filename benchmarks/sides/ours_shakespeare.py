@@ -84,7 +84,7 @@ def _write_tokens(text: Path, folder: Path) -> int:
     number = {character: place for place, character in enumerate(characters)}
     cut = int(TRAIN_SHARE * len(content))
     for split, part in (("train", content[:cut]), ("validation", content[cut:])):
-        writer = TokenFileWriter(folder / f"{split}.bin", vocab_size=len(characters), endoftext=0)
+        writer = TokenFileWriter(folder / f"{split}.json", vocab_size=len(characters), endoftext=0)
         writer.extend([part], [[number[character] for character in part]])
         writer.close()
     return len(characters)

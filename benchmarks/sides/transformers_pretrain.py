@@ -37,7 +37,7 @@ class _Moments(TrainerCallback):
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:
     """The same sizes; options `precision` and `compile`."""
-    tokens = TokenFile(Path("artifacts/prepare/tokens/train.bin"), context_length=options["context"])
+    tokens = TokenFile(Path("artifacts/prepare/tokens/train.json"), context_length=options["context"])
     config = gpt2_config(options, use_cache=False)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(config)

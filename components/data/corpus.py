@@ -58,8 +58,8 @@ def conversation_text(messages: list[dict[str, str]]) -> str:
 def read_shards(data: Path, params: "Prepare", report: CorpusReport) -> Iterator[pd.DataFrame]:
     """Yield cleaned, unique records as frames of at most `shard_records` rows, fewer where they are long.
 
-    Columns: id, group, text (plain), messages (list of role and content, or None for a document), split. What is kept
-    of all records is a digest of each text, 16 bytes.
+    Columns: id, group, corpus, text (plain), messages (list of role and content, or None for a document), split. What
+    is kept of all records is a digest of each text, 16 bytes.
 
     Raises:
         RecordError: rows of a file break their schema.
@@ -88,7 +88,13 @@ def _raw_rows(data: Path, limit: int) -> Iterator[dict[str, Any]]:
 def _documents(data: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(data.glob("documents/*.jsonl")):
         for document in read_records(path, Document):
-            yield {"id": document.id, "group": group_of(document), "text": document.text, "messages": None}
+            yield {
+                "id": document.id,
+                "group": group_of(document),
+                "corpus": document.corpus,
+                "text": document.text,
+                "messages": None,
+            }
 
 
 def _demonstrations(data: Path) -> Iterator[dict[str, Any]]:
@@ -97,6 +103,7 @@ def _demonstrations(data: Path) -> Iterator[dict[str, Any]]:
             yield {
                 "id": demonstration.id,
                 "group": group_of(demonstration),
+                "corpus": "",
                 "text": None,
                 "messages": as_chat(demonstration.messages),
             }
@@ -104,7 +111,7 @@ def _demonstrations(data: Path) -> Iterator[dict[str, Any]]:
 
 def _process(rows: list[dict[str, Any]], params: "Prepare", seen: set[bytes], report: CorpusReport) -> pd.DataFrame:
     """Clean one shard; `seen` (digests of the texts so far) and `report` are updated in place."""
-    frame = pd.DataFrame(rows, columns=["id", "group", "text", "messages"])
+    frame = pd.DataFrame(rows, columns=["id", "group", "corpus", "text", "messages"])
     report.read += len(frame)
     report.read_conversations += int(frame["messages"].notna().sum())
     frame["messages"] = frame["messages"].map(_clean_messages, na_action="ignore")

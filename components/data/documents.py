@@ -1,4 +1,4 @@
-"""The texts of a token file."""
+"""The texts of a split's token files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +13,9 @@ READ = 2**20  # ids at a time
 
 def documents(path: Path, tokenizer: ChatTokenizer) -> Iterator[str]:
     """One after another, each up to its end-of-text token."""
-    ids, left = TokenFile(path, context_length=1).ids, np.zeros(0, dtype=np.int64)
-    for start in range(0, len(ids), READ):
-        part = np.concatenate([left, ids[start : start + READ].astype(np.int64)])
+    tokens, left = TokenFile(path, context_length=1), np.zeros(0, dtype=np.int64)
+    for start in range(0, tokens.meta.tokens, READ):
+        part = np.concatenate([left, tokens.read(start, READ)])
         *whole, left = np.split(part, np.flatnonzero(part == tokenizer.endoftext) + 1)
         yield from (tokenizer.decode(document.tolist()) for document in whole)
     if len(left):

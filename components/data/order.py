@@ -11,18 +11,20 @@ Words = NDArray[np.uint64]
 
 def epoch_rows(step: int, *, batch_size: int, num_rows: int, seed: int) -> list[int]:
     """Row numbers of a step's batch: without replacement until an epoch ends, then in a new order."""
-    return [row for _, row in _picks(step, batch_size=batch_size, num_rows=num_rows, seed=seed)]
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return [row for _, row in _picks(places, num_rows=num_rows, seed=seed)]
 
 
-def epoch_windows(step: int, *, batch_size: int, num_tokens: int, context_length: int, seed: int) -> list[int]:
-    """First tokens of a step's windows of T + 1 of a text's tokens: consecutive windows, in a random order.
+def epoch_windows(places: range, *, num_tokens: int, context_length: int, seed: int) -> list[int]:
+    """First tokens of windows of T + 1 of a text's tokens, those at these places of a run's: consecutive windows, in a
+    random order.
 
     Every epoch cuts the text at other places, up to a window's length apart: a text that is read again is then read in
     other contexts. On tinyshakespeare, four epochs, that was worth 0.01 nats a character (LOG.md).
     """
     num_windows = max(1, (num_tokens - 1) // context_length - 1)
     spare = num_tokens - 1 - num_windows * context_length
-    picks = _picks(step, batch_size=batch_size, num_rows=num_windows, seed=seed)
+    picks = _picks(places, num_rows=num_windows, seed=seed)
     cuts = {
         epoch: int(np.random.default_rng((seed, epoch, 1)).integers(min(context_length, spare + 1)))
         for epoch in {epoch for epoch, _ in picks}
@@ -30,15 +32,15 @@ def epoch_windows(step: int, *, batch_size: int, num_tokens: int, context_length
     return [row * context_length + cuts[epoch] for epoch, row in picks]
 
 
-def _picks(step: int, *, batch_size: int, num_rows: int, seed: int) -> list[tuple[int, int]]:
-    """Epoch and row of each place of a step's batch."""
+def _picks(places: range, *, num_rows: int, seed: int) -> list[tuple[int, int]]:
+    """Epoch and row of consecutive places of a run."""
     picks: list[tuple[int, int]] = []
-    position, end = step * batch_size, (step + 1) * batch_size
-    while position < end:
+    position = places.start
+    while position < places.stop:
         epoch, place = divmod(position, num_rows)
-        count = min(end - position, num_rows - place)
-        places = np.arange(place, place + count, dtype=np.uint64)
-        picks += [(epoch, row) for row in _shuffled(places, num_rows, (seed, epoch)).tolist()]
+        count = min(places.stop - position, num_rows - place)
+        numbers = np.arange(place, place + count, dtype=np.uint64)
+        picks += [(epoch, row) for row in _shuffled(numbers, num_rows, (seed, epoch)).tolist()]
         position += count
     return picks
 

@@ -115,15 +115,16 @@ def _read(shard: Path) -> pd.DataFrame:
 def _encode(stage: "Work[Prepare]", shards: list[Path], chat: ChatTokenizer) -> dict[str, TokenFileMeta]:
     """Pass 2: token files."""
     writers = {
-        split: TokenFileWriter(stage.path(f"tokens/{split}.bin"), vocab_size=chat.vocab_size, endoftext=chat.endoftext)
+        split: TokenFileWriter(stage.path(f"tokens/{split}.json"), vocab_size=chat.vocab_size, endoftext=chat.endoftext)
         for split in SPLITS
     }
     with Progress(len(shards), "shards encoded") as progress:
         for shard in shards:
-            for split, rows in _read(shard).groupby("split"):
+            for (split, corpus), rows in _read(shard).groupby(["split", "corpus"]):
                 texts = rows["text"].tolist()
                 encodings = chat.tokenizer.encode_batch_fast(texts)
-                writers[str(split)].extend(texts, (encoding.ids for encoding in encodings))
+                ids = (encoding.ids for encoding in encodings)
+                writers[str(split)].extend(texts, ids, corpus=str(corpus))
             progress.advance()
     return {split: writer.close() for split, writer in writers.items()}
 

@@ -33,11 +33,12 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Document:
-    """A text to pretrain on."""
+    """A text to pretrain on; of a named corpus, where several are weighed against one another."""
 
     id: Text
     text: Text
     group: str = ""
+    corpus: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

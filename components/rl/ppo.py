@@ -68,7 +68,7 @@ class PpoModule(TrainingModule):
         self.frozen: dict[str, GPT | ScalarGPT] = {"reference": reference}
         if reward.network is not None:
             self.frozen["reward"] = reward.network
-        self.pretraining = TokenFile(stage.read("tokens") / "train.bin", context_length=stage.limits.context_length)
+        self.pretraining = TokenFile(stage.read("tokens") / "train.json", context_length=stage.limits.context_length)
         self.note = ""
 
     @property

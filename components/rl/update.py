@@ -118,9 +118,9 @@ class PolicyUpdate:
     def _pretraining_windows(self, number: int) -> Tensor:
         params, tokens = self.params, self.module.pretraining
         updates = params.inner_epochs * (params.rollout_batch_size // params.minibatch_size)
+        first = (self.step * updates + number) * params.pretrain_batch_size
         starts = epoch_windows(
-            self.step * updates + number,
-            batch_size=params.pretrain_batch_size,
+            range(first, first + params.pretrain_batch_size),
             num_tokens=tokens.meta.tokens,
             context_length=tokens.context_length,
             seed=self.module.seed + 1,

@@ -76,7 +76,7 @@ def run(work: "Work[Addition]") -> None:
     train_tokenizer([], vocab_size=0).save(str(path))
     tokenizer = ChatTokenizer.load(path)
     for split, problems in (("train", drawn(params, apart, draw)), ("validation", validation), ("test", test)):
-        _write_tokens(work.path(f"tokens/{split}.bin"), problems, params.digits, tokenizer)
+        _write_tokens(work.path(f"tokens/{split}.json"), problems, params.digits, tokenizer)
     longer = held_out(params.test_problems, params.digits + 1, draw)
     before = _text(islice(drawn(params, apart, draw), LINES_BEFORE), params.digits)
     _write_items(work.path("items/validation.jsonl"), validation, params.digits, before)

@@ -70,7 +70,7 @@ def run(work: "Work[HeldOut]") -> None:
 
     tokenizer = ChatTokenizer.load(work.read("tokenizer"))
     for split in SPLITS:
-        texts = list(documents(work.read("tokens") / f"{split}.bin", tokenizer))
+        texts = list(documents(work.read("tokens") / f"{split}.json", tokenizer))
         asked = [
             row | {"group": str(place)} for place, text in enumerate(texts) for row in last_words(text, work.section)
         ]

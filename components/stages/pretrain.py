@@ -4,10 +4,13 @@ Reads the token files of prepare, writes a model folder and registers it. Qualit
 does not depend on the tokenizer. Fed a model `base` it goes on with that one (`model: {kind: fed}`).
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, model_validator
 
 from components.models.families.family import MODEL
-from components.sections.base import BatchSize, Count, Seed, section
+from components.sections.base import BatchSize, Count, NaturalNumber, Positive, Seed, section
 from components.sections.compute import Compute
 from components.sections.limits import Limits
 from components.sections.optimizer import Steps
@@ -19,11 +22,26 @@ if TYPE_CHECKING:
 
 @section
 class Pretrain(Steps):
-    """Next-token training on plain text; a batch is `batch_size` windows of the context length."""
+    """Next-token training on plain text; a batch is `batch_size` windows of the context length.
+
+    Batches may grow to it from `first_batch_size`, linearly over the first `ramp_windows` windows. `mixture` weighs
+    corpora by name; without it they are one text.
+    """
 
     batch_size: BatchSize
+    first_batch_size: Annotated[int, Field(ge=0, le=2**17)] = 0  # 0: batches do not grow
+    ramp_windows: NaturalNumber = 0
+    mixture: dict[str, Positive] = field(default_factory=dict)
     validation_interval: Count
     validation_batches: Count
+
+    @model_validator(mode="after")
+    def _batches_grow_or_not(self) -> "Pretrain":
+        if bool(self.first_batch_size) != bool(self.ramp_windows):
+            raise ValueError("first_batch_size and ramp_windows are both positive, where batches grow, or both 0")
+        if self.first_batch_size > self.batch_size:
+            raise ValueError(f"first_batch_size: {self.first_batch_size} is more than batch_size {self.batch_size}")
+        return self
 
 
 def run(work: "Work[Pretrain]") -> None:
@@ -50,9 +68,11 @@ def run(work: "Work[Pretrain]") -> None:
     final = module.validate()
     work.metrics |= {
         "parameters": count_parameters(model),
-        "train_tokens": params.max_steps * params.batch_size * context,
+        "train_tokens": module.order.tokens(params.max_steps),
         "validation": {"bits_per_byte": final["validation/bits_per_byte"]},
     }
+    if params.mixture:
+        work.metrics["epochs"] = module.order.epochs(params.max_steps)
     never_seen = untrained_tokens(base) if base else sorted(tokenizer.markers.keys() - {tokenizer.format.endoftext})
     save_model(work.path("model"), model, file, precision=module.precision, untrained=never_seen)
     work.tracker.register_model(work.path("model"))

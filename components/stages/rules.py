@@ -55,7 +55,7 @@ def run(work: "Work[Rules]") -> None:
     tokenizer = ChatTokenizer.load(path)
     for split, count in (("train", params.training_texts), ("validation", params.validation_texts), ("test", 1)):
         writer = TokenFileWriter(
-            work.path(f"tokens/{split}.bin"), vocab_size=tokenizer.vocab_size, endoftext=tokenizer.endoftext
+            work.path(f"tokens/{split}.json"), vocab_size=tokenizer.vocab_size, endoftext=tokenizer.endoftext
         )
         texts = [text(params, draw) for _ in range(count)]
         writer.extend(texts, [tokenizer.encode_text(each) for each in texts])

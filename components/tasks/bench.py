@@ -149,7 +149,7 @@ class Bench:
         """A model's loss on the split's plain text in nats a token, and the text."""
         model, params = self.network(name), self.work.section
         (folder,) = self.work.read_all("tokens").values()
-        path = folder / f"{params.split}.bin"
+        path = folder / f"{params.split}.json"
         tokens = TokenFile(path, context_length=self.work.limits.context_length)
 
         def loss(windows: Int[Tensor, "B N"]) -> Float[Tensor, ""]:

@@ -36,7 +36,7 @@ class OverlapTask(ItemTask):
         from components.data.tokens import TokenFile
         from components.evaluation.overlap import seen
 
-        path = bench.work.read_all("tokens")[name] / "train.bin"
+        path = bench.work.read_all("tokens")[name] / "train.json"
         # No text has more words than tokens, nor than half of its bytes and one.
         meta = TokenFile(path, context_length=1).meta
         most = min(meta.tokens, meta.bytes // 2 + 1)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from components.data.order import epoch_windows
 from components.data.tokens import TokenFile
+from components.data.windows import WindowOrder
 from components.evaluation.perplexity import token_file_bits_per_byte
 from components.losses.language_modelling import next_token_loss
 from components.models.precision import autocast
@@ -25,8 +25,9 @@ class PretrainModule(SupervisedModule):
         params = stage.section
         super().__init__(stage, model, params.optimizer, total_steps=params.max_steps)
         context = stage.limits.context_length
-        self.train_tokens = TokenFile(stage.read("tokens") / "train.bin", context_length=context)
-        self.validation_tokens = TokenFile(stage.read("tokens") / "validation.bin", context_length=context)
+        self.train_tokens = TokenFile(stage.read("tokens") / "train.json", context_length=context)
+        self.order = WindowOrder(self.train_tokens.meta, params, context_length=context, seed=self.seed)
+        self.validation_tokens = TokenFile(stage.read("tokens") / "validation.json", context_length=context)
         self.hidden = compiled(model.__call__, stage.compute)
         self.note = ""
 
@@ -38,13 +39,7 @@ class PretrainModule(SupervisedModule):
             return next_token_loss(self.hidden(windows[:, :-1]), model.head, windows[:, 1:], count=count, cap=cap)
 
     def rows(self, step: int) -> list[int]:
-        return epoch_windows(
-            step,
-            batch_size=self.stage.section.batch_size,
-            num_tokens=self.train_tokens.meta.tokens,
-            context_length=self.train_tokens.context_length,
-            seed=self.seed,
-        )
+        return self.order.starts(step)
 
     def make_batch(self, step: int) -> Tensor:
         return self.train_tokens.windows(self.share(self.rows(step)))

@@ -115,7 +115,7 @@ def make_files(root: Path, *, width: int = 32) -> None:
     train_tokenizer(texts, vocab_size=300).save(str(prepared / "tokenizer.json"))
     tokenizer = ChatTokenizer.load(prepared / "tokenizer.json")
     writer = TokenFileWriter(
-        prepared / "tokens/train.bin", vocab_size=tokenizer.vocab_size, endoftext=tokenizer.endoftext
+        prepared / "tokens/train.json", vocab_size=tokenizer.vocab_size, endoftext=tokenizer.endoftext
     )
     writer.extend(texts, [tokenizer.encode_text(text) for text in texts])
     writer.close()

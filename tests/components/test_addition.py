@@ -39,7 +39,7 @@ def made(tmp_path_factory):
     tokenizer = ChatTokenizer.load(out / "tokenizer.json")
     lines = {}
     for split in ("train", "validation", "test"):
-        ids = TokenFile(out / f"tokens/{split}.bin", context_length=8).ids.tolist()
+        ids = TokenFile(out / f"tokens/{split}.json", context_length=8).read(0, 10**9).tolist()
         assert ids[-1] == tokenizer.endoftext
         lines[split] = tokenizer.decode(ids[:-1]).split("\n")[1:-1]
     return out, lines

@@ -44,10 +44,10 @@ def test_distinct_2_by_hand():
 
 
 def test_bits_per_byte_of_a_uniform_model_is_its_tokens_per_byte_times_log2_of_the_vocabulary(tmp_path):
-    writer = TokenFileWriter(tmp_path / "t.bin", vocab_size=16, endoftext=0)
+    writer = TokenFileWriter(tmp_path / "t.json", vocab_size=16, endoftext=0)
     writer.extend(["x" * 50], [list(range(1, 10)) * 4])
     writer.close()
-    tokens = TokenFile(tmp_path / "t.bin", context_length=4)
+    tokens = TokenFile(tmp_path / "t.json", context_length=4)
     bits = token_file_bits_per_byte(lambda windows: torch.tensor(math.log(16)), tokens, batch_size=3)
     assert bits == pytest.approx(37 * 4 / 50)
 

@@ -41,14 +41,14 @@ def test_texts_of_a_token_file_come_back_whatever_is_read_at_once(tmp_path, monk
     tokenizer = tokens(tmp_path)
     for size in (1, 7, 2**20):
         monkeypatch.setattr("components.data.documents.READ", size)
-        assert list(documents(tmp_path / "tokens/test.bin", tokenizer)) == TEXTS
+        assert list(documents(tmp_path / "tokens/test.json", tokenizer)) == TEXTS
 
 
 def tokens(root):
     train_tokenizer(TEXTS, vocab_size=300).save(str(root / "tokenizer.json"))
     tokenizer = ChatTokenizer.load(root / "tokenizer.json")
     for split in ("validation", "test"):
-        path = root / f"tokens/{split}.bin"
+        path = root / f"tokens/{split}.json"
         writer = TokenFileWriter(path, vocab_size=tokenizer.vocab_size, endoftext=tokenizer.endoftext)
         writer.extend(TEXTS, [tokenizer.encode_text(text) for text in TEXTS])
         writer.close()

@@ -63,6 +63,6 @@ def test_questions_and_examples_are_of_the_rule_that_is_told_nowhere_else(made):
 def test_tokens_are_the_texts_and_a_line_is_four(made):
     out, _ = made
     tokenizer = ChatTokenizer.load(out / "tokenizer.json")
-    tokens = TokenFile(out / "tokens/train.bin", context_length=8)
+    tokens = TokenFile(out / "tokens/train.json", context_length=8)
     assert tokens.meta.tokens == 60 * (26 * 4 + 1)  # and the end of each text
     assert len(tokenizer.encode_text("a d\n")) == 4

@@ -253,7 +253,7 @@ def overlap(tmp_path, training, asked, n=3):
     root = tmp_path / "model"
     root.mkdir()
     subject = scorer(folder(root))
-    writer = TokenFileWriter(tmp_path / "tokens/train.bin", vocab_size=300, endoftext=subject.tokenizer.endoftext)
+    writer = TokenFileWriter(tmp_path / "tokens/train.json", vocab_size=300, endoftext=subject.tokenizer.endoftext)
     writer.extend(training, [subject.tokenizer.encode_text(text) for text in training])
     writer.close()
     made = task(tmp_path, "overlap", [{"text": text} for text in asked], n=n)

@@ -14,8 +14,9 @@ def _text(row: Row) -> list[Found]:
     given = [name for name in _TEXTS if name in row]
     if len(given) > 1:
         raise ValueError(f"`{given[0]}` and `{given[1]}` both hold a text: keep one")
-    return [Found("documents", {"text": row[given[0]]})]
+    corpus = {"corpus": row["corpus"]} if isinstance(row.get("corpus"), str) else {}
+    return [Found("documents", {"text": row[given[0]]} | corpus)]
 
 
 PROMPTS = Format("prompts", lambda row: "prompt" in row, BESIDE | {"prompt"}, _prompt)
-DOCUMENTS = Format("plain text", lambda row: bool(row.keys() & set(_TEXTS)), frozenset(_TEXTS), _text)
+DOCUMENTS = Format("plain text", lambda row: bool(row.keys() & set(_TEXTS)), frozenset((*_TEXTS, "corpus")), _text)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,10 +22,14 @@ SALT = "mixture"  # no split is decided by it, so that each part of a mixture is
 
 @section
 class Part:
-    """One source of a mixture, and the share of its groups of records that is kept."""
+    """One source of a mixture, the share of its groups of records that is kept, and what its documents are called.
+
+    Corpora with names are counted apart, treated each in its way, and weighed in pretraining.
+    """
 
     weight: Annotated[float, Field(gt=0, le=1)]
     source: Annotated[Any, Seam("components.data.sources", without="mixture")]
+    corpus: str = ""
 
 
 @section
@@ -43,12 +48,15 @@ class MixtureSource(Source):
 
         for part in self.parts:
             for record in part.source.read(downloads):
-                if isinstance(record, Malformed) or hash_fraction(_group(record), SALT) < part.weight:
+                if isinstance(record, Malformed):
                     yield record
+                elif hash_fraction(_group(record), SALT) < part.weight:
+                    named = part.corpus and record.kind == "documents"
+                    yield replace(record, fields=record.fields | {"corpus": part.corpus}) if named else record
 
     def digest(self) -> str:
-        """Of the weights and of the parts' own digests, in their order."""
-        parts = json.dumps([(part.weight, part.source.kind, part.source.digest()) for part in self.parts])
+        """Of the weights, the names and the parts' own digests, in their order."""
+        parts = json.dumps([(part.weight, part.corpus, part.source.kind, part.source.digest()) for part in self.parts])
         return f"sha256:{hashlib.sha256(parts.encode()).hexdigest()}"
 
     def is_missing(self) -> bool:

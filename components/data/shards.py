@@ -1,0 +1,49 @@
+"""A function over shards of data, here or on many machines: files in, files out.
+
+A shard's output is a folder. It is written beside and renamed, so that it is there whole or not at all, and a run that
+was ended goes on with the shards that are missing.
+"""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from components.progress import Progress
+
+
+class Workers(Protocol):
+    """Who makes calls (`components.data.workers`)."""
+
+    def run(self, function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> Iterator[None]:
+        """Make the calls, in any order; yield as each ends."""
+
+
+def map_shards(
+    function: Callable[[Path, Path], None], items: Sequence[Path], folder: Path, workers: Workers, unit: str
+) -> list[Path]:
+    """One output of each item, in their order: `function(item, output)` writes files into the folder `output`.
+
+    What it writes depends on its item alone, and on parameters that are bound to it; it may be called twice.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = [folder / f"{number:05d}" for number in range(len(items))]
+    calls = [(function, item, target) for item, target in zip(items, targets, strict=True) if not target.exists()]
+    with Progress(max(1, len(items)), unit, done=len(items) - len(calls)) as progress:
+        for _ in workers.run(_once, calls):
+            progress.advance()
+    return targets
+
+
+def _once(function: Callable[[Path, Path], None], item: Path, target: Path) -> None:
+    beside = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    beside.mkdir()
+    try:
+        function(item, beside)
+        beside.rename(target)
+    except OSError:
+        if not target.exists():  # else another worker, taken for lost, was first: its bytes are the same
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,116 @@
+"""What evaluations ask, taken out of what is trained on (Brown et al. 2020, appendix C)."""
+
+import json
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from components.data.treating.documents import ROW_BITS, Treating, dropped, kept, write_shard
+from components.data.treating.overlaps import Grams, item_texts, study_length, without
+
+if TYPE_CHECKING:
+    from components.data.treatments.contamination import Contamination
+
+
+Files: TypeAlias = tuple[tuple[str, str], ...]  # names and paths
+COUNTS = "counts.npz"
+
+
+def decontaminated(shards: list[Path], treating: Treating, params: "Contamination") -> list[Path]:
+    """The shards without what stands in the items; those of which nothing was seen are written.
+
+    Raises:
+        RecordError: a file of items cannot be read; the message names the line.
+    """
+    files = tuple((each.name, each.file) for each in params.against)
+    look = partial(_look, files, params.n)
+    counts, *own = _total(treating.map(look, shards, "seen", "shards searched"))
+    for (name, file), seen in zip(files, own, strict=True):
+        treating.figures[name] = _divide(name, file, seen > 0, treating.items)
+    common = treating.folder / "common.npy"
+    np.save(common, np.flatnonzero(counts > params.common))
+    treating.figures["common_ngrams"] = int((counts > params.common).sum())
+    cut = partial(_cut, params, files, common)
+    left = treating.map(cut, shards, "kept", "shards cut")
+    treating.figures |= _tell(left)
+    return left
+
+
+@cache
+def _grams(files: Files, n: int) -> Grams:
+    """n-grams to cut: those of all files."""
+    return Grams([text for _, file in files for _, text in item_texts(Path(file))], n)
+
+
+@cache
+def _study(file: str) -> Grams:
+    """n-grams by which a file's items are judged."""
+    texts = [text for _, text in item_texts(Path(file))]
+    return Grams(texts, study_length(texts))
+
+
+def _look(files: Files, n: int, shard: Path, out: Path) -> None:
+    """In how many of a shard's documents each n-gram stands: of those to cut, then of each file's own."""
+    sought = [_grams(files, n), *(_study(file) for _, file in files)]
+    counts = [np.zeros(len(grams.numbers), dtype=np.int64) for grams in sought]
+    for text in kept(shard, "text")["text"]:
+        for grams, own in zip(sought, counts, strict=True):
+            own[list({span.gram for span in grams.spans(text)})] += 1
+    np.savez(out / COUNTS, *counts)
+
+
+def _total(folders: Sequence[Path]) -> list[NDArray[np.int64]]:
+    """The shards' counts together."""
+    total: list[NDArray[np.int64]] = []
+    for folder in folders:
+        with np.load(folder / COUNTS, allow_pickle=False) as stored:
+            own = [stored[f"arr_{place}"] for place in range(len(stored.files))]
+        total = [one + other for one, other in zip(total, own, strict=True)] if total else own
+    return total
+
+
+def _divide(name: str, file: str, dirty: Any, folder: Path) -> dict[str, Any]:
+    """Write a file's items of which no n-gram was seen; how many were."""
+    grams, rows = _study(file), [row for row, _ in item_texts(Path(file))]
+    clean = [not any(dirty[gram] for gram in own) for own in grams.of]
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, chosen in (("clean", clean), ("all", [True] * len(rows))):
+        (folder / part).mkdir(exist_ok=True)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row, is_in in zip(rows, chosen, strict=True) if is_in)
+        (folder / part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return {"items": len(rows), "n": grams.n, "dirty": 1 - sum(clean) / len(rows)}
+
+
+def _cut(params: "Contamination", files: Files, common: Path, shard: Path, out: Path) -> None:
+    """A shard of the documents' pieces, numbered anew: what was one document may be several."""
+    grams, ignored = _grams(files, params.n), set(np.load(common, allow_pickle=False).tolist())
+    documents = kept(shard)
+    spans = [[(s.start, s.end) for s in grams.spans(text) if s.gram not in ignored] for text in documents["text"]]
+    left = [_left(params, text, own) for text, own in zip(documents["text"], spans, strict=True)]
+    documents["text"], documents["why"] = [pieces for pieces, _ in left], [why for _, why in left]
+    pieces = documents.explode("text").dropna(subset="text")
+    place = pieces.groupby("number").cumcount()
+    several = pieces.groupby("number")["number"].transform("size") > 1
+    pieces["id"] = pieces["id"].where(~several, pieces["id"] + "-" + (place + 1).astype(str))
+    pieces["number"] = pieces["number"] // 2**ROW_BITS * 2**ROW_BITS + np.arange(len(pieces))
+    write_shard(out, pieces.drop(columns="why"), documents[documents["why"] != ""])
+
+
+def _left(params: "Contamination", text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[str], str]:
+    """The pieces that are left of a text, and what was done; nothing is left of one that falls to many."""
+    if not spans:
+        return [text], ""
+    pieces = without(text, spans, margin=params.margin, shortest=params.shortest)
+    if len(pieces) > params.most_pieces:
+        return [], "contaminated throughout"
+    return pieces, "contaminated, cut" if pieces else "contaminated"
+
+
+def _tell(shards: list[Path]) -> dict[str, int]:
+    found = pd.concat([dropped(shard) for shard in shards])["why"].value_counts()
+    return {str(why).replace(", ", "_").replace(" ", "_"): int(count) for why, count in found.items()}

@@ -1,0 +1,102 @@
+"""What a step of a treatment is handed, and how documents lie in shards between steps.
+
+A shard is a folder: `kept.parquet` has the documents that are left (number, id, group, corpus, text) and
+`dropped.parquet` what the step took or changed (number, id, corpus, why). A document's number tells its place among
+all: its shard's number in the upper 32 bits, its row in the lower.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from components.data.corpus import clean_text
+from components.data.records import Document, group_of, read_records
+from components.data.shards import Workers, map_shards
+
+KEPT, DROPPED = "kept.parquet", "dropped.parquet"
+ROW_BITS = 32
+
+
+@dataclass
+class Treating:
+    """A step's surroundings: where it writes, who works, how much memory it may take, and its figures."""
+
+    folder: Path
+    workers: Workers
+    seed: int
+    memory_mb: int
+    items: Path  # where a step writes evaluation items, a folder
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def map(self, function: Callable[[Path, Path], None], items: list[Path], name: str, unit: str) -> list[Path]:
+        """One folder of each item below the step's own."""
+        return map_shards(function, items, self.folder / name, self.workers, unit)
+
+
+class Treatment(Protocol):
+    """A step: the section of its parameters."""
+
+    kind: str
+
+    def apply(self, shards: list[Path], treating: Treating) -> list[Path]:
+        """The shards that are left."""
+
+
+def read_documents(number: Mapping[str, int], file: Path, out: Path) -> None:
+    """A shard of a file of records: cleaned texts, those without a character left out.
+
+    Raises:
+        RecordError: rows of the file break their schema.
+    """
+    rows: list[tuple[int, str, str, str, str]] = []
+    empty: list[tuple[int, str, str, str]] = []
+    for row, document in enumerate(read_records(file, Document)):
+        place, text = (number[str(file)] << ROW_BITS) + row, clean_text(document.text)
+        if text:
+            rows.append((place, document.id, group_of(document), document.corpus, text))
+        else:
+            empty.append((place, document.id, document.corpus, "empty"))
+    write_shard(
+        out,
+        pd.DataFrame(rows, columns=["number", "id", "group", "corpus", "text"]),
+        pd.DataFrame(empty, columns=["number", "id", "corpus", "why"]),
+    )
+
+
+def read_shards(files: list[Path], treating: Treating) -> list[Path]:
+    """The shards of files of records."""
+    numbers = {str(file): number for number, file in enumerate(files)}
+    return treating.map(partial(read_documents, numbers), files, "read", "files read")
+
+
+def kept(shard: Path, *columns: str) -> pd.DataFrame:
+    """A shard's documents, or some columns of them."""
+    return pd.read_parquet(shard / KEPT, columns=list(columns) or None)
+
+
+def dropped(shard: Path) -> pd.DataFrame:
+    """What a step took from a shard."""
+    return pd.read_parquet(shard / DROPPED)
+
+
+def write_shard(out: Path, documents: pd.DataFrame, gone: pd.DataFrame) -> None:
+    """A shard's documents, and those that are gone."""
+    documents.to_parquet(out / KEPT, index=False)
+    gone[["number", "id", "corpus", "why"]].to_parquet(out / DROPPED, index=False)
+
+
+def drop_numbers(numbers: Path, why: str, shard: Path, out: Path) -> None:
+    """A shard without the documents whose numbers stand in a file."""
+    documents = kept(shard)
+    going = documents["number"].isin(pd.read_parquet(numbers)["number"])
+    write_shard(out, documents[~going], documents[going].assign(why=why))
+
+
+def batches(shards: list[Path], *columns: str) -> Iterator[pd.DataFrame]:
+    """The documents of all shards, a shard at a time."""
+    for shard in shards:
+        yield kept(shard, *columns)

@@ -1,0 +1,47 @@
+"""What a treatment took, beside what it should have taken."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+BINS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of Jaccard similarity
+
+
+def judge(truth: Path, taken: Path, alike: float, sought: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Figures of each step, in its order; `sought` names what each kind of step is for.
+
+    A document counts for a step that it has reached; a copy, where what it is a copy of has reached the step, too.
+    """
+    known = pd.read_json(truth, lines=True, dtype={"id": str, "of": str, "fate": str})
+    parts = [pd.read_json(path, lines=True, dtype={"id": str}) for path in sorted(taken.glob("*.jsonl"))]
+    took = pd.concat([part for part in parts if len(part)])
+    figures, gone = {}, set(took.loc[took["step"] == "read", "id"])
+    for step in sorted(set(took["step"]) - {"read"}, key=lambda name: int(name.partition("_")[0])):
+        own = took[took["step"] == step]
+        reached = known[~known["id"].isin(gone) & ~known["of"].isin(gone)]
+        figures[step] = judged(reached, set(own["id"]), sought[step.partition("_")[2]], alike)
+        gone |= set(own.loc[~own["why"].str.endswith("cut"), "id"])
+    return figures
+
+
+def judged(reached: pd.DataFrame, taken: set[str], sought: tuple[str, ...], alike: float) -> dict[str, Any]:
+    """Precision and recall of a step; of near copies also the share found by similarity."""
+    found = reached["id"].isin(taken)
+    wanted = reached["fate"].isin(sought) & (reached["jaccard"] >= alike)
+    figures: dict[str, Any] = {
+        "precision": _share((found & reached["fate"].isin(sought)).sum(), found.sum()),
+        "recall": _share((found & wanted).sum(), wanted.sum()),
+        "good_taken": _share((found & (reached["fate"] == "good")).sum(), (reached["fate"] == "good").sum()),
+    }
+    near = reached[reached["fate"] == "near copy"]
+    if "near copy" in sought and len(near):
+        bins = pd.cut(near["jaccard"], BINS, include_lowest=True)
+        for interval, own in near.groupby(bins, observed=True):
+            figures[f"found_{interval.left:.1f}_to_{interval.right:.1f}"] = float(own["id"].isin(taken).mean())
+    return figures
+
+
+def _share(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None

@@ -1,0 +1,104 @@
+"""Documents that read like a corpus one trusts: a classifier and a Pareto rule (Brown et al. 2020, appendix A)."""
+
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from components.data.digests import hash_fraction
+from components.data.records import RecordError
+from components.data.treating.documents import Treating, kept, write_shard
+
+if TYPE_CHECKING:
+    from components.data.treatments.quality import Quality
+
+FEATURES = 2**18  # hashed words
+APART = 5  # one in so many of the sample is not learnt from, and says how well the classifier tells the two kinds
+
+
+def of_quality(shards: list[Path], treating: Treating, params: "Quality") -> list[Path]:
+    """The shards without documents of low quality, most of them.
+
+    Raises:
+        RecordError: there is no document of one of the two kinds.
+    """
+    choose = partial(_choose, params.reference, params.corpora, params.sample)
+    folders = treating.map(choose, shards, "sample", "shards sampled")
+    sample = pd.read_parquet(folders[0] / "sample.parquet")
+    for folder in folders[1:]:  # one after another: all together may be all of the data
+        sample = _lowest(pd.concat([sample, pd.read_parquet(folder / "sample.parquet")]), params.sample)
+    weights = treating.folder / "weights.npz"
+    treating.figures |= _learn(sample, weights)
+    keep = partial(_keep, weights, params.corpora, params.alpha, treating.seed)
+    left = treating.map(keep, shards, "kept", "shards judged")
+    judged = pd.concat([pd.read_parquet(each / "scores.parquet") for each in left]).groupby("corpus").sum()
+    for name, own in judged.iterrows():
+        count = own["documents"]
+        treating.figures[str(name)] = {"kept": own["kept"] / count, "mean_score": own["score"] / count}
+    return left
+
+
+def _choose(reference: tuple[str, ...], corpora: tuple[str, ...], sample: int, shard: Path, out: Path) -> None:
+    documents = kept(shard, "id", "corpus", "text")
+    documents = documents[documents["corpus"].isin([*reference, *corpora])]
+    documents = documents.assign(
+        good=documents["corpus"].isin(reference), draw=[hash_fraction(name, "sample") for name in documents["id"]]
+    )
+    _lowest(documents, sample).to_parquet(out / "sample.parquet", index=False)
+
+
+def _lowest(documents: pd.DataFrame, sample: int) -> pd.DataFrame:
+    """Of each of the two kinds the documents with the lowest draws: the same ones however the data are cut."""
+    return documents.sort_values(["draw", "id"]).groupby("good").head(sample)
+
+
+def _hashed(texts: "pd.Series[str]") -> Any:
+    return HashingVectorizer(n_features=FEATURES, alternate_sign=False).transform(texts)
+
+
+def _learn(sample: pd.DataFrame, path: Path) -> dict[str, Any]:
+    """Write the classifier's weights; how often it tells documents that it has not seen, and their number."""
+    if sample["good"].nunique() < 2:
+        raise RecordError("a quality filter learns from documents of both `reference` and `corpora`: one has none")
+    apart = np.arange(len(sample)) % APART == 0
+    learnt, held = sample[~apart], sample[apart]
+    if learnt["good"].nunique() < 2:
+        raise RecordError(f"a quality filter has {len(sample)} documents to learn from: bring more")
+    classifier = LogisticRegression(max_iter=1000, class_weight="balanced").fit(_hashed(learnt["text"]), learnt["good"])
+    right = classifier.predict(_hashed(held["text"])) == held["good"]
+    np.savez(path, coefficients=classifier.coef_[0], intercept=classifier.intercept_)
+    return {"sample": len(sample), "held_out": len(held), "accuracy_held_out": float(right.mean())}
+
+
+@cache
+def _weights(path: Path) -> Any:
+    with np.load(path, allow_pickle=False) as stored:
+        return stored["coefficients"], float(stored["intercept"][0])
+
+
+def is_kept(score: float, draw: float, alpha: float) -> bool:
+    """Whether a document with a score in [0, 1] is kept, given a draw from [0, 1).
+
+    A Pareto variable, (1 - draw)^(-1 / alpha) - 1, must exceed 1 - score: with probability (2 - score)^-alpha.
+    """
+    return bool((1 - draw) ** (-1 / alpha) - 1 > 1 - score)
+
+
+def _keep(weights: Path, corpora: tuple[str, ...], alpha: float, seed: int, shard: Path, out: Path) -> None:
+    documents = kept(shard)
+    judged = documents[documents["corpus"].isin(corpora)]
+    coefficients, intercept = _weights(weights)
+    scores = expit(_hashed(judged["text"]) @ coefficients + intercept) if len(judged) else []
+    draws = (hash_fraction(name, f"quality:{seed}") for name in judged["id"])
+    stay = [is_kept(score, draw, alpha) for score, draw in zip(scores, draws, strict=True)]
+    table = pd.DataFrame({"corpus": judged["corpus"], "score": scores, "kept": stay})
+    sums = table.assign(documents=1).groupby("corpus").sum().reset_index()
+    sums.to_parquet(out / "scores.parquet", index=False)
+    going = judged[~np.array(stay, dtype=bool)]
+    why = [f"quality {score:.3f}" for score in table.loc[going.index, "score"]]
+    write_shard(out, documents.drop(going.index), going.assign(why=why))

@@ -1,0 +1,1 @@
+"""Data as GPT-3 had them: treated, mixed, and beside them the same as they came."""
