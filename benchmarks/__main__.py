@@ -1,6 +1,6 @@
 """Our road beside its peers on this machine: every figure a ratio within one run, sides taking turns.
 
-python -m benchmarks                                     # everything that can run: about 50 minutes on two cores
+python -m benchmarks                                     # everything that can run: about an hour on two cores
 python -m benchmarks --only pretraining generation       # some
 python -m benchmarks --nanogpt ../nanoGPT                # with a checkout of nanoGPT; else transformers stands in
 python -m benchmarks --shakespeare input.txt             # with tinyshakespeare: loss after five minutes
@@ -93,6 +93,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "generation": lambda _: _compare(cases.generation()),
     "smollm2": _adopted,
     "preparation": _preparation,
+    "treatment": lambda _: absolute.treatment(WORK),
     "overhead": lambda _: overhead.rows(),
     "serving": lambda _: serving.rows(WORK),
 }

@@ -14,6 +14,10 @@ from benchmarks.report import Row
 
 SEEDS = (1337, 1338, 1339)
 MINUTES = 5
+TREATED = (50, 500)  # megabytes of documents
+TREATMENT_GOALS = {  # MB/s in one process
+    "exact_duplicates": 100.0, "near_duplicates": 8.0, "contamination": 8.0, "quality": 12.0, "prepared": 1.3,
+}  # fmt: skip
 
 
 def flops_per_token(size: dict[str, int], vocabulary: int) -> int:
@@ -49,6 +53,30 @@ def prepare_memory(folder: Path) -> Row:
     growth = peaks[1] / peaks[0]
     name = f"prepare: peak memory, {LARGE_TEXT} MB of text against {SMALL_TEXT}"
     return Row(name, "x", growth, "flat (<= 1.5 x)", growth <= 1.5, note=f"{peaks[0]:.2f} and {peaks[1]:.2f} GiB")
+
+
+def treatment(folder: Path) -> list[Row]:
+    """Our treatment of documents, step by step, then whole with a vocabulary of 50k; and its memory."""
+    rows, peaks = [], []
+    for megabytes in TREATED:
+        workload.crawl(folder, megabytes)
+    for step, goal in TREATMENT_GOALS.items():
+        options = {"megabytes": TREATED[0], "step": step, "vocabulary": 50_000}
+        (result,) = compete([Side("ours", "ours_treat", options)], folder, rounds=3)
+        name = f"treatment: {step.replace('_', ' ')}"
+        if result.trouble:
+            rows.append(Row(name, "MB/s", None, f">= {goal}", None, trouble=result.trouble))
+            continue
+        rows.append(Row(name, "MB/s", result.median, f">= {goal}", result.median >= goal))
+    for megabytes in TREATED:
+        options = {"megabytes": megabytes, "step": "all"}
+        (result,) = compete([Side("ours", "ours_treat", options)], folder, rounds=1, warm_up=False)
+        if result.trouble:
+            return [*rows, Row("treatment: memory", "GiB", None, "flat", None, trouble=result.trouble)]
+        peaks.append(result.peak_gib)
+    growth, note = peaks[1] / peaks[0], f"{peaks[0]:.2f} and {peaks[1]:.2f} GiB"
+    name = f"treatment: peak memory, {TREATED[1]} MB of text against {TREATED[0]}"
+    return [*rows, Row(name, "x", growth, "flat (<= 1.3 x)", growth <= 1.3, note=note)]
 
 
 def shakespeare(folder: Path, text: Path | None) -> list[Row]:

@@ -1,6 +1,7 @@
 """What the sides train on: the default corpus through our own prepare, then the same ids for everybody."""
 
 import importlib.util
+import itertools
 import json
 import random
 import shutil
@@ -96,6 +97,37 @@ def _small_vocabulary(folder: Path, conversations: list[list[dict[str, str]]]) -
     small.mkdir(exist_ok=True)
     texts = (message["content"] for conversation in conversations for message in conversation)
     train_tokenizer(texts, vocab_size=PPO_VOCABULARY).save(str(small / "tokenizer.json"))
+
+
+def crawl(folder: Path, megabytes: int) -> None:
+    """`crawl-N/data`, N megabytes of documents as `documents` has them, a shard each 2,000, for treatments.
+
+    The first tenth is a corpus of its own; of the others one in twenty is a copy and one in ten nearly one. Beside them
+    lie passages that some documents hold, `crawl-N/items.jsonl`.
+    """
+    home = folder / f"crawl-{megabytes}"
+    if (home / "items.jsonl").exists():
+        return
+    draw = random.Random(megabytes)
+    lines = [m.content for d in read_records(folder / DEMONSTRATIONS, Demonstration) for m in d.messages]
+    written, texts, asked = 0, list[str](), list[str]()
+    for part in itertools.count():
+        rows = []
+        for number in range(2000 * part, 2000 * part + 2000):
+            chance = draw.random()
+            text = draw.choice(texts) if texts and chance < 0.15 else "\n".join(draw.choices(lines, k=40))
+            if 0.05 < chance < 0.15:
+                text = text.replace(" the ", " that ", 2)
+            if len(texts) < 5000:  # of which copies are made
+                texts.append(text)
+            asked += [" ".join(text.split()[20:60])] if chance > 0.99 and len(asked) < 500 else []
+            corpus = "reference" if written < megabytes * 100_000 else "crawl"
+            rows.append(Document(id=f"{number}", text=text, corpus=corpus))
+            written += len(text.encode())
+        write_records(home / f"data/documents/part-{part:05d}.jsonl", rows)
+        if written >= megabytes * 1_000_000:
+            break
+    (home / "items.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in asked))
 
 
 def documents(folder: Path, megabytes: int) -> None:
