@@ -33,6 +33,7 @@ MENU = """
 class Planted:
     """How much of each: shares of the texts, and of the crawl's good texts."""
 
+    min_words: Count  # of a text; shorter ones are left out, as are those that occurred before
     reference_share: OpenFraction  # of the texts; the rest is the crawl
     items: Count  # passages that are asked about; their texts are in no corpus
     passage_words: Annotated[int, Field(ge=13, lt=2**20)]
@@ -65,7 +66,7 @@ def run(work: "Work[Planted]") -> None:
     from components.data.records import write_records
 
     params, draw = work.section, random.Random(work.seed)
-    texts = list(_texts(work.read("data")))
+    texts = list(_distinct(_texts(work.read("data")), params.min_words))
     draw.shuffle(texts)
     passages, good = _passages(texts, params)
     first = round(params.reference_share * len(good))
@@ -96,6 +97,14 @@ def _texts(data: "Path") -> Iterator["Document"]:
             text = clean_text(conversation_text(as_chat(said.messages)))
             if text:
                 yield Document(id=said.id, text=text, group=group_of(said))
+
+
+def _distinct(texts: Iterator["Document"], min_words: int) -> Iterator["Document"]:
+    seen: set[str] = set()
+    for each in texts:
+        if len(each.text.split()) >= min_words and each.text not in seen:
+            seen.add(each.text)
+            yield each
 
 
 def _passages(texts: Sequence["Document"], params: Planted) -> tuple[list[str], list["Document"]]:

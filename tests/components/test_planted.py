@@ -67,9 +67,9 @@ def run(tmp_path_factory):
     steps = (
         first.pipeline and parameters.of_node(parameters.read_tree(PIPELINE.params_file), PIPELINE, "treat")[0].steps
     )
-    against = replace(steps[-1].against[0], file=str(folder / "planted/items/passages.jsonl"))
-    quality, *between, contamination = steps
-    steps = (replace(quality, alpha=1.0), *between, replace(contamination, against=(against,)))
+    against = replace(steps[-2].against[0], file=str(folder / "planted/items/passages.jsonl"))
+    *between, contamination, quality = steps
+    steps = (*between, replace(contamination, against=(against,)), replace(quality, alpha=1.0))
     second = work("treat", folder / "treat", {"data": folder / "planted/records"}, steps=steps)
     treat.run(second)
     third = work("audit", folder / "audit", {"truth": folder / "planted/truth.jsonl", "taken": folder / "treat/taken"})
@@ -106,15 +106,15 @@ def test_a_treatment_finds_what_was_planted(run):
     assert not any(passage in row["text"] for row in left for passage in passages)
     assert len({row["text"] for row in left}) == len(left)
     figures = third.metrics
-    assert figures["2_exact_duplicates"]["recall"] == figures["2_exact_duplicates"]["precision"] == 1
-    assert figures["3_near_duplicates"]["recall"] > 0.9 and figures["3_near_duplicates"]["precision"] == 1
-    assert figures["4_contamination"]["recall"] == figures["4_contamination"]["precision"] == 1
-    assert figures["1_quality"]["recall"] > 0.4 > 0.2 > figures["1_quality"]["good_taken"] - 0.3
-    assert second.metrics["4_contamination"]["passages"]["dirty"] <= 0.5
+    assert figures["1_exact_duplicates"]["recall"] == figures["1_exact_duplicates"]["precision"] == 1
+    assert figures["2_near_duplicates"]["recall"] > 0.9 and figures["2_near_duplicates"]["precision"] == 1
+    assert figures["3_contamination"]["recall"] == figures["3_contamination"]["precision"] == 1
+    assert figures["4_quality"]["recall"] > 0.4 > 0.2 > figures["4_quality"]["good_taken"] - 0.3
+    assert second.metrics["3_contamination"]["passages"]["dirty"] <= 0.5
     clean = rows_of(folder / "treat/items/clean/passages.jsonl")
     assert 20 <= len(clean) < 40 and second.metrics["left"]["read"]["crawl"]["documents"] == len(rows_of(
         folder / "planted/records/documents/part-00001.jsonl"))  # fmt: skip
-    assert "| 4_contamination |" in (folder / "treat/report.md").read_text()
+    assert "| 4_quality |" in (folder / "treat/report.md").read_text()
 
 
 def test_a_treatment_goes_on_where_it_was_ended(run, tmp_path):
@@ -160,7 +160,7 @@ def test_steps_are_judged_by_hand():
 
 
 def test_too_few_texts_are_named(tmp_path):
-    files_of(tmp_path / "data", [("a", "few words")])
+    files_of(tmp_path / "data", [("a", "few words " * 25), ("b", "few words " * 25), ("c", "few words")])
     with pytest.raises(RecordError, match="1 texts give 0 passages of 60 words"):
         planted.run(work("planted", tmp_path / "out", {"data": tmp_path / "data"}))
 

@@ -1,6 +1,7 @@
 """What a treatment took, beside what it should have taken."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ def judged(reached: pd.DataFrame, taken: set[str], sought: tuple[str, ...], alik
     }
     near = reached[reached["fate"] == "near copy"]
     if "near copy" in sought and len(near):
-        bins = pd.cut(near["jaccard"], BINS, include_lowest=True)
-        for interval, own in near.groupby(bins, observed=True):
-            figures[f"found_{interval.left:.1f}_to_{interval.right:.1f}"] = float(own["id"].isin(taken).mean())
+        names = [f"found_{low}_to_{high}" for low, high in pairwise(BINS)]
+        bins = pd.cut(near["jaccard"], BINS, labels=names, include_lowest=True)
+        for name, own in near.groupby(bins, observed=True):
+            figures[str(name)] = float(own["id"].isin(taken).mean())
     return figures
 
 
