@@ -62,6 +62,8 @@ def how_it_goes_on(name: str, pipeline: OpenPipeline, root: Path = Path()) -> st
         state = state_folder(name, pipeline, parameters.read_tree(root / pipeline.params_file), root)
         if any(not path.name.endswith(".partial") for path in state.glob("step-*")):
             return "the same command goes on from its last checkpoint"
+        if list(state.glob("*/*/00*")):
+            return "the same command goes on with the shards that are missing"
     return f"the same command does {name} again from its start"
 
 

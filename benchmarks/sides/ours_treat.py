@@ -28,7 +28,7 @@ class _Fed(Work[Treat]):
 
 
 def _section(items: Path) -> Treat:
-    """The steps of pipeline gpt3-data, but that duplicates are found before documents are judged, as most are."""
+    """The steps of pipeline gpt3-data."""
     given = {
         "steps": [
             {"kind": "exact_duplicates"},

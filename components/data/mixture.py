@@ -16,9 +16,9 @@ class Mixture:
 
     def __init__(self, weights: Mapping[str, float], *, seed: int) -> None:
         """Weights need not sum to 1: those printed for GPT-3 sum to 1.01."""
-        self.names = list(weights)
+        self.names = sorted(weights)  # so that their order in a file means nothing
         total = sum(weights.values())
-        self.shares = {name: weight / total for name, weight in weights.items()}
+        self.shares = {name: weights[name] / total for name in self.names}
         self._bounds = np.cumsum(list(self.shares.values()))[:-1]
         self._seed = seed
         self._before = [np.zeros(len(self.names), dtype=np.int64)]  # rows of each corpus before each block

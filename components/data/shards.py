@@ -8,9 +8,11 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from components.progress import Progress
+
+Item = TypeVar("Item")
 
 
 class Workers(Protocol):
@@ -21,13 +23,15 @@ class Workers(Protocol):
 
 
 def map_shards(
-    function: Callable[[Path, Path], None], items: Sequence[Path], folder: Path, workers: Workers, unit: str
+    function: Callable[[Item, Path], None], items: Sequence[Item], folder: Path, workers: Workers, unit: str
 ) -> list[Path]:
     """One output of each item, in their order: `function(item, output)` writes files into the folder `output`.
 
     What it writes depends on its item alone, and on parameters that are bound to it; it may be called twice.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for begun in folder.glob(".*"):  # by a worker that was killed
+        shutil.rmtree(begun)
     targets = [folder / f"{number:05d}" for number in range(len(items))]
     calls = [(function, item, target) for item, target in zip(items, targets, strict=True) if not target.exists()]
     with Progress(max(1, len(items)), unit, done=len(items) - len(calls)) as progress:
@@ -36,7 +40,7 @@ def map_shards(
     return targets
 
 
-def _once(function: Callable[[Path, Path], None], item: Path, target: Path) -> None:
+def _once(function: Callable[[Item, Path], None], item: Item, target: Path) -> None:
     beside = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     beside.mkdir()
     try:

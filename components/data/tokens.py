@@ -109,7 +109,7 @@ class TokenFileWriter:
     def close(self) -> TokenFileMeta:
         """Finish the shards and write their index."""
         shards = []
-        for name, corpus in self._corpora.items():
+        for name, corpus in sorted(self._corpora.items()):
             corpus.close()
             shards += [TokenShard(file, name, n) for file, n in zip(corpus.names, corpus.counts, strict=True)]
         meta = TokenFileMeta(self.dtype.name, self.tokens, self.bytes, self.documents, tuple(shards))

@@ -3,6 +3,7 @@
 A document counts for a step that it has reached; a copy, where what it is a copy of has reached the step, too.
 """
 
+import json
 from typing import TYPE_CHECKING
 
 from components.sections.base import Fraction, section
@@ -31,7 +32,8 @@ def run(work: "Work[Audit]") -> None:
     """The whole stage."""
     from components.data.treating.judging import judge
 
-    work.metrics |= judge(work.read("truth"), work.read("taken"), work.section.alike, SOUGHT)
+    steps = [name for name in json.loads(work.read("figures").read_text()) if name[0].isdigit()]
+    work.metrics |= judge(steps, work.read("truth"), work.read("taken"), work.section.alike, SOUGHT)
     _report(work)
 
 
@@ -47,6 +49,6 @@ def _report(work: "Work[Audit]") -> None:
 STAGE = Stage(
     Audit,
     run,
-    reads={"truth": Kind.DECISIONS, "taken": Kind.DECISIONS},
+    reads={"truth": Kind.DECISIONS, "taken": Kind.DECISIONS, "figures": Kind.FIGURES},
     makes={"report.md": Kind.REPORT},
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from components.work import Work
 
 REFERENCE, CRAWL = "reference", "crawl"
+ROWS_A_FILE = 2000
 MENU = """
     home login register cart checkout account password cookies accept privacy policy terms contact subscribe newsletter
     click here read more share tweet pin next previous page sort filter price usd eur sale discount free shipping offer
@@ -72,12 +73,11 @@ def run(work: "Work[Planted]") -> None:
     first = round(params.reference_share * len(good))
     reference = [Planting(replace(each, corpus=REFERENCE), "good") for each in good[:first]]
     crawl = _crawl([replace(each, corpus=CRAWL) for each in good[first:]], passages, params, draw)
-    for number, own in enumerate((reference, crawl)):  # in this order: what stands in both stays in the first
-        write_records(work.path(f"records/documents/part-{number:05d}.jsonl"), (planting.document for planting in own))
-    rows = [
-        {"id": each.document.id, "fate": each.fate, "of": each.of, "jaccard": each.jaccard}
-        for each in (*reference, *crawl)
-    ]
+    planted = [*reference, *crawl]  # in this order: what stands in both stays in the first
+    for number, start in enumerate(range(0, len(planted), ROWS_A_FILE)):
+        part = (each.document for each in planted[start : start + ROWS_A_FILE])
+        write_records(work.path(f"records/documents/part-{number:05d}.jsonl"), part)
+    rows = [{"id": each.document.id, "fate": each.fate, "of": each.of, "jaccard": each.jaccard} for each in planted]
     _write(work.path("truth.jsonl"), rows)
     _write(work.path("items/passages.jsonl"), [{"text": passage} for passage in passages])
     work.metrics |= {"reference": len(reference), "items": len(passages)}
@@ -100,11 +100,12 @@ def _texts(data: "Path") -> Iterator["Document"]:
 
 
 def _distinct(texts: Iterator["Document"], min_words: int) -> Iterator["Document"]:
+    """Texts that are long enough and did not occur before, with ids of their own."""
     seen: set[str] = set()
     for each in texts:
         if len(each.text.split()) >= min_words and each.text not in seen:
             seen.add(each.text)
-            yield each
+            yield replace(each, id=f"text{len(seen)}")
 
 
 def _passages(texts: Sequence["Document"], params: Planted) -> tuple[list[str], list["Document"]]:
@@ -145,7 +146,7 @@ def _crawl(good: Sequence["Document"], passages: Sequence[str], params: Planted,
     ]
     plain = [each for each in own if each.fate == "good"]
     junk = [
-        Planting(Document(id=f"junk-{number}", text=_page(draw), corpus=CRAWL), "junk")
+        Planting(Document(id=f"junk{number}", text=_page(draw), corpus=CRAWL), "junk")
         for number in range(round(params.junk * len(good)))
     ]
     copies = [

@@ -54,6 +54,8 @@ def run(work: "Work[Pretrain]") -> None:
     from components.training.fit import fit
     from components.training.pretraining import PretrainModule
 
+    if 0 < work.section.first_batch_size < work.compute.devices:
+        raise ValueError("pretrain.first_batch_size is less than compute.devices: some would have no window to read")
     params, base = work.section, next(iter(work.read_all("base").values()), None)
     file = work.read("tokenizer") if base is None else base / "tokenizer.json"
     if file.read_bytes() != work.read("tokenizer").read_bytes():

@@ -5,7 +5,7 @@ from components.stage import Pipeline, node
 PIPELINE = Pipeline(
     node("planted", data="./data"),
     node("treat", data="planted/records"),
-    node("audit", truth="planted/truth.jsonl", taken="treat/taken"),
+    node("audit", truth="planted/truth.jsonl", taken="treat/taken", figures="treat/metrics.json"),
     node("prepare", data="treat/records"),
     node("pretrain", tokenizer="prepare/tokenizer.json", tokens="prepare/tokens"),
     node("prepare-raw", stage="prepare", data="planted/records", base=("pretrain/model",)),

@@ -14,6 +14,7 @@ from components.data.ramp import BatchRamp
 from components.data.records import RecordError
 from components.data.tokens import TokenFile, TokenFileMeta, TokenFileWriter, TokenShard
 from components.data.windows import WindowOrder
+from components.evaluation.perplexity import token_file_loss
 from components.pipelines import open_pipeline
 from tests.contracts.imports import ROOT
 
@@ -136,3 +137,21 @@ def test_shards_and_their_index_are_one_text_of_each_corpus(tmp_path, shard_byte
     for start in range(9):
         assert tokens.windows([start]).tolist() == [whole[start : start + 4]]
         assert tokens.read(start, 2).tolist() == whole[start : start + 2]
+
+
+def test_the_loss_of_several_corpora_is_of_windows_of_all(tmp_path):
+    """Tokens of the first corpus are 1, of the second, which is as long, 3: the mean is 2, not 1."""
+    for name, corpora in (("two", ("a", "b")), ("one", ("", ""))):
+        writer = TokenFileWriter(tmp_path / f"{name}.json", vocab_size=300, endoftext=1)
+        writer.extend(["x"], [[1] * 399], corpus=corpora[0])
+        writer.extend(["x"], [[3] * 399], corpus=corpora[1])
+        writer.close()
+
+    def loss(name, batches):
+        tokens = TokenFile(tmp_path / f"{name}.json", context_length=10)
+        mean = lambda windows: windows[:, 1:].double().mean()  # noqa: E731
+        return token_file_loss(mean, tokens, batch_size=4, max_batches=batches)
+
+    assert loss("two", 4) == pytest.approx(2, abs=0.02)
+    assert loss("one", 4) == 1
+    assert loss("two", None) == loss("two", 100) == loss("one", None)

@@ -101,4 +101,5 @@ def test_ray_writes_the_same_and_gives_the_task_of_a_killed_worker_to_another(tm
     write(tmp_path / "in", 6)
     subprocess.run([sys.executable, "-c", ON_RAY, str(tmp_path)], cwd=ROOT, check=True, timeout=240)
     assert (tmp_path / "died").exists()
-    assert found(sorted((tmp_path / "out").glob("0*")))  # what the killed one began lies beside == expected(6)
+    # What the killed one began lies beside.
+    assert found(sorted((tmp_path / "out").glob("0*"))) == expected(6)

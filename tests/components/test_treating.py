@@ -137,7 +137,7 @@ def test_a_filter_learns_what_is_like_the_reference_and_other_corpora_pass(tmp_p
     assert counts["r"] == 200 and counts["o"] == 1  # not judged
     # A third of the crawl is as good as books: its scores are 3/4, of which (5/4)^-9 = 13 % stay; of the others 0.2 %.
     assert 15 <= counts["g"] <= 45 and counts["b"] <= 5
-    assert around.figures["crawl"]["kept"] == pytest.approx((counts["g"] + counts["b"]) / 600)
+    assert around.figures["corpora"]["crawl"]["kept"] == pytest.approx((counts["g"] + counts["b"]) / 600)
     again = left(
         step.apply(shards_of(tmp_path / "cut", rows[:100], rows[100:650], rows[650:]), treating(tmp_path / "two"))
     )
@@ -180,13 +180,12 @@ def test_ngrams_are_found_where_they_stand(n):
         assert [(span.start, span.end) for span in grams.spans(text)] == by_hand(text, sought, n)
 
 
-def test_what_is_cut_takes_its_neighbourhood_with_it_and_short_pieces_are_left_out():
+def test_what_is_cut_takes_its_neighbourhood_with_it():
     text = "0123456789" * 10
-    assert without(text, [(40, 50)], margin=5, shortest=1) == [text[:35], text[55:]]
-    assert without(text, [(40, 50), (52, 60)], margin=5, shortest=1) == [text[:35], text[65:]]
-    assert without(text, [(40, 50)], margin=5, shortest=40) == [text[55:]]
-    assert without(text, [(0, 3), (98, 100)], margin=50, shortest=1) == []
-    assert without(text, [], margin=5, shortest=1) == [text]
+    assert without(text, [(40, 50)], margin=5) == [text[:35], text[55:]]
+    assert without(text, [(40, 50), (52, 60)], margin=5) == [text[:35], text[65:]]
+    assert without(text, [(0, 3), (98, 100)], margin=50) == []
+    assert without(text, [], margin=5) == [text]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +229,12 @@ def test_what_is_asked_is_cut_out_and_the_pieces_are_documents(tmp_path):
     assert there["quotes-2"] == after[9:]  # and the blank after it
     assert dict(dropped(found[0])[["id", "why"]].values.tolist()) == {
         "quotes": "contaminated, cut", "short": "contaminated", "throughout": "contaminated throughout"}  # fmt: skip
-    assert around.figures["set"] == {"items": 3, "n": 13, "dirty": pytest.approx(2 / 3)}  # common ones are dirty, too
+    assert around.figures["items"]["set"] == {
+        "items": 3,
+        "n": 13,
+        "dirty": pytest.approx(2 / 3),
+        "too_short": 0,
+    }  # common ones are dirty, too
     clean = [json.loads(line)["query"] for line in (tmp_path / "step/items/clean/set.jsonl").read_text().splitlines()]
     assert clean == [not_asked]
     assert len((tmp_path / "step/items/all/set.jsonl").read_text().splitlines()) == 3
@@ -243,7 +247,8 @@ def test_two_files_are_judged_each_by_itself(tmp_path):
     against = items(tmp_path / "cut.jsonl", one), items(tmp_path / "short.jsonl", two)
     found = contamination(*against).apply(shards_of(tmp_path, [("a", f"{two} {prose(draw, 60)}")]), around)
     assert list(left(found)) == ["a"]  # nine words are no 13-gram: nothing is cut, and yet the item is dirty
-    assert (around.figures["cut"]["dirty"], around.figures["short"]["dirty"], around.figures["short"]["n"]) == (0, 1, 9)
+    figures = around.figures["items"]
+    assert (figures["cut"]["dirty"], figures["short"]["dirty"], figures["short"]["n"]) == (0, 1, 9)
 
 
 def test_items_that_cannot_be_read_are_named(tmp_path):
@@ -253,6 +258,60 @@ def test_items_that_cannot_be_read_are_named(tmp_path):
         item_texts(path)
     path.write_text('{"query": "a", "choices": ["b", {"text": "c"}], "id": "d", "gold": 3}')
     assert item_texts(path)[0][1] == "a b c"
-    path.write_text("")
+    path.write_text("\n")
     with pytest.raises(RecordError, match="holds no item"):
         item_texts(path)
+    path.write_bytes(b'{"query": "caf\xe9"}')
+    with pytest.raises(RecordError, match=r"items\.jsonl: not UTF-8"):
+        item_texts(path)
+    path.write_bytes(b'\xef\xbb\xbf{"query": "one\xe2\x80\xa8two"}\n\n{"query": "e\xcc\x81"}\n')
+    # A mark at the beginning, a line separator within a text, a blank line, an accent apart from its letter.
+    assert [text for _, text in item_texts(path)] == ["one\ntwo", "\u00e9"]
+
+
+def test_of_items_that_are_too_short_nothing_is_told(tmp_path):
+    around = treating(tmp_path / "step")
+    asked = prose(random.Random(7), 20)
+    against = items(tmp_path / "set.jsonl", "what is it", asked)
+    contamination(against).apply(shards_of(tmp_path, [("a", "what is it and why")]), around)
+    assert around.figures["items"]["set"] == {"items": 2, "n": 8, "dirty": 0, "too_short": 1}
+    assert len((tmp_path / "step/items/clean/set.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_document_in_many_pieces_goes_however_short_they_are(tmp_path):
+    draw = random.Random(8)
+    asked = prose(draw, 13)
+    often = " ".join(f"{asked} {prose(draw, 4)}" for _ in range(12)) + " " + prose(draw, 60)
+    found = contamination(items(tmp_path / "set.jsonl", asked), margin=2, most_pieces=10).apply(
+        shards_of(tmp_path, [("a", often), ("b", "other")]), treating(tmp_path / "step")
+    )
+    assert list(left(found)) == ["b"] and dropped(found[0])["why"].tolist() == ["contaminated throughout"]
+
+
+def test_two_files_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="x stands there twice"):
+        contamination(Against(name="x", file="a"), Against(name="x", file="b"))
+
+
+@pytest.mark.parametrize("kind", [ExactDuplicates(kind="exact_duplicates"), NearDuplicates(kind="near_duplicates")])
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_a_shard_may_hold_nothing(tmp_path, kind, empty):
+    parts = [[("a", "x y z")], [("b", "x y z"), ("c", "u v w")]]
+    parts.insert(empty, [("e", " ")])
+    shards = shards_of(tmp_path, *parts)
+    (tmp_path / "documents/part-00003.jsonl").write_text("")
+    assert list(left(kind.apply(shards, treating(tmp_path / "step")))) == ["a", "c"]
+    assert left(kind.apply(shards[empty : empty + 1], treating(tmp_path / "none"))) == {}
+
+
+def test_documents_of_one_id_are_judged_each_by_itself(tmp_path):
+    draw = random.Random(9)
+    rows = [(f"r{n}", "books", prose(draw, 30)) for n in range(50)]
+    rows += [("1", "crawl", prose(draw, 30)) for _ in range(50)]
+    step = Quality(kind="quality", reference=("books",), corpora=("crawl",), alpha=1.0)
+    found = step.apply(shards_of(tmp_path, rows), treating(tmp_path / "step"))
+    assert 5 < len(dropped(found[0])) < 45
+
+
+def test_a_filter_of_small_alpha_keeps_nearly_all():
+    assert all(is_kept(0.5, draw, 0.001) for draw in np.linspace(0.01, 0.99, 1000))

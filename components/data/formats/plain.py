@@ -14,7 +14,9 @@ def _text(row: Row) -> list[Found]:
     given = [name for name in _TEXTS if name in row]
     if len(given) > 1:
         raise ValueError(f"`{given[0]}` and `{given[1]}` both hold a text: keep one")
-    corpus = {"corpus": row["corpus"]} if isinstance(row.get("corpus"), str) else {}
+    if not isinstance(row.get("corpus", ""), str):
+        raise ValueError("`corpus` is the name of a corpus, a text")
+    corpus = {"corpus": row["corpus"]} if row.get("corpus") else {}
     return [Found("documents", {"text": row[given[0]]} | corpus)]
 
 

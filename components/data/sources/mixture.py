@@ -56,7 +56,10 @@ class MixtureSource(Source):
 
     def digest(self) -> str:
         """Of the weights, the names and the parts' own digests, in their order."""
-        parts = json.dumps([(part.weight, part.corpus, part.source.kind, part.source.digest()) for part in self.parts])
+        named = [(part.corpus,) if part.corpus else () for part in self.parts]
+        parts = json.dumps(
+            [(p.weight, p.source.kind, p.source.digest(), *name) for p, name in zip(self.parts, named, strict=True)]
+        )
         return f"sha256:{hashlib.sha256(parts.encode()).hexdigest()}"
 
     def is_missing(self) -> bool:

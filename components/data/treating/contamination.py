@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from components.data.digests import file_md5
 from components.data.treating.documents import ROW_BITS, Treating, dropped, kept, write_shard
 from components.data.treating.overlaps import Grams, item_texts, study_length, without
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from components.data.treatments.contamination import Contamination
 
 
-Files: TypeAlias = tuple[tuple[str, str], ...]  # names and paths
+Files: TypeAlias = tuple[tuple[str, str], ...]  # paths and digests: a file that changes is another
 COUNTS = "counts.npz"
 
 
@@ -27,11 +28,13 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
     Raises:
         RecordError: a file of items cannot be read; the message names the line.
     """
-    files = tuple((each.name, each.file) for each in params.against)
+    files = tuple((each.file, file_md5(Path(each.file))) for each in params.against)
     look = partial(_look, files, params.n)
     counts, *own = _total(treating.map(look, shards, "seen", "shards searched"))
-    for (name, file), seen in zip(files, own, strict=True):
-        treating.figures[name] = _divide(name, file, seen > 0, treating.items)
+    treating.figures["items"] = {
+        each.name: _divide(each.name, file, seen > 0, treating.items)
+        for each, file, seen in zip(params.against, files, own, strict=True)
+    }
     common = treating.folder / "common.npy"
     np.save(common, np.flatnonzero(counts > params.common))
     treating.figures["common_ngrams"] = int((counts > params.common).sum())
@@ -44,19 +47,19 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
 @cache
 def _grams(files: Files, n: int) -> Grams:
     """n-grams to cut: those of all files."""
-    return Grams([text for _, file in files for _, text in item_texts(Path(file))], n)
+    return Grams([text for file, _ in files for _, text in item_texts(Path(file))], n)
 
 
 @cache
-def _study(file: str) -> Grams:
+def _study(file: tuple[str, str]) -> Grams:
     """n-grams by which a file's items are judged."""
-    texts = [text for _, text in item_texts(Path(file))]
+    texts = [text for _, text in item_texts(Path(file[0]))]
     return Grams(texts, study_length(texts))
 
 
 def _look(files: Files, n: int, shard: Path, out: Path) -> None:
     """In how many of a shard's documents each n-gram stands: of those to cut, then of each file's own."""
-    sought = [_grams(files, n), *(_study(file) for _, file in files)]
+    sought = [_grams(files, n), *map(_study, files)]
     counts = [np.zeros(len(grams.numbers), dtype=np.int64) for grams in sought]
     for text in kept(shard, "text")["text"]:
         for grams, own in zip(sought, counts, strict=True):
@@ -74,16 +77,17 @@ def _total(folders: Sequence[Path]) -> list[NDArray[np.int64]]:
     return total
 
 
-def _divide(name: str, file: str, dirty: Any, folder: Path) -> dict[str, Any]:
-    """Write a file's items of which no n-gram was seen; how many were."""
-    grams, rows = _study(file), [row for row, _ in item_texts(Path(file))]
-    clean = [not any(dirty[gram] for gram in own) for own in grams.of]
+def _divide(name: str, file: tuple[str, str], dirty: NDArray[np.bool_], folder: Path) -> dict[str, Any]:
+    """Write a file's items of which no n-gram was seen; how many were, and of how many it cannot be told."""
+    grams, rows = _study(file), [row for row, _ in item_texts(Path(file[0]))]
+    clean = [bool(own) and not any(dirty[gram] for gram in own) for own in grams.of]
+    short = sum(not own for own in grams.of)
     folder.mkdir(parents=True, exist_ok=True)
     for part, chosen in (("clean", clean), ("all", [True] * len(rows))):
         (folder / part).mkdir(exist_ok=True)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row, is_in in zip(rows, chosen, strict=True) if is_in)
+        lines = (json.dumps(row) + "\n" for row, is_in in zip(rows, chosen, strict=True) if is_in)
         (folder / part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    return {"items": len(rows), "n": grams.n, "dirty": 1 - sum(clean) / len(rows)}
+    return {"items": len(rows), "n": grams.n, "dirty": 1 - (sum(clean) + short) / len(rows), "too_short": short}
 
 
 def _cut(params: "Contamination", files: Files, common: Path, shard: Path, out: Path) -> None:
@@ -105,9 +109,10 @@ def _left(params: "Contamination", text: str, spans: Sequence[tuple[int, int]]) 
     """The pieces that are left of a text, and what was done; nothing is left of one that falls to many."""
     if not spans:
         return [text], ""
-    pieces = without(text, spans, margin=params.margin, shortest=params.shortest)
+    pieces = without(text, spans, margin=params.margin)
     if len(pieces) > params.most_pieces:
         return [], "contaminated throughout"
+    pieces = [piece for piece in pieces if len(piece) >= params.shortest]
     return pieces, "contaminated, cut" if pieces else "contaminated"
 
 

@@ -5,9 +5,8 @@ A shard is a folder: `kept.parquet` has the documents that are left (number, id,
 all: its shard's number in the upper 32 bits, its row in the lower.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from components.data.shards import Workers, map_shards
 
 KEPT, DROPPED = "kept.parquet", "dropped.parquet"
 ROW_BITS = 32
+COLUMNS = {"number": "int64", "id": "str", "group": "str", "corpus": "str", "text": "str"}
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Treating:
     items: Path  # where a step writes evaluation items, a folder
     figures: dict[str, Any] = field(default_factory=dict)
 
-    def map(self, function: Callable[[Path, Path], None], items: list[Path], name: str, unit: str) -> list[Path]:
+    def map(self, function: Callable[[Any, Path], None], items: Sequence[Any], name: str, unit: str) -> list[Path]:
         """One folder of each item below the step's own."""
         return map_shards(function, items, self.folder / name, self.workers, unit)
 
@@ -46,31 +46,29 @@ class Treatment(Protocol):
         """The shards that are left."""
 
 
-def read_documents(number: Mapping[str, int], file: Path, out: Path) -> None:
-    """A shard of a file of records: cleaned texts, those without a character left out.
+def read_documents(part: tuple[int, Path], out: Path) -> None:
+    """The shard of a file of records, given its number: cleaned texts, those without a character left out.
 
     Raises:
         RecordError: rows of the file break their schema.
     """
-    rows: list[tuple[int, str, str, str, str]] = []
-    empty: list[tuple[int, str, str, str]] = []
+    (number, file), rows, empty = part, list[tuple[int, str, str, str, str]](), list[tuple[int, str, str, str]]()
     for row, document in enumerate(read_records(file, Document)):
-        place, text = (number[str(file)] << ROW_BITS) + row, clean_text(document.text)
+        place, text = (number << ROW_BITS) + row, clean_text(document.text)
         if text:
             rows.append((place, document.id, group_of(document), document.corpus, text))
         else:
             empty.append((place, document.id, document.corpus, "empty"))
     write_shard(
         out,
-        pd.DataFrame(rows, columns=["number", "id", "group", "corpus", "text"]),
+        pd.DataFrame(rows, columns=list(COLUMNS)),
         pd.DataFrame(empty, columns=["number", "id", "corpus", "why"]),
     )
 
 
 def read_shards(files: list[Path], treating: Treating) -> list[Path]:
     """The shards of files of records."""
-    numbers = {str(file): number for number, file in enumerate(files)}
-    return treating.map(partial(read_documents, numbers), files, "read", "files read")
+    return treating.map(read_documents, list(enumerate(files)), "read", "files read")
 
 
 def kept(shard: Path, *columns: str) -> pd.DataFrame:
@@ -85,8 +83,10 @@ def dropped(shard: Path) -> pd.DataFrame:
 
 def write_shard(out: Path, documents: pd.DataFrame, gone: pd.DataFrame) -> None:
     """A shard's documents, and those that are gone."""
-    documents.to_parquet(out / KEPT, index=False)
-    gone[["number", "id", "corpus", "why"]].to_parquet(out / DROPPED, index=False)
+    # Said here, since a column of no row has no type of its own, and files of one kind are read together.
+    documents.astype(COLUMNS).to_parquet(out / KEPT, index=False)
+    types = {"number": "int64", "id": "str", "corpus": "str", "why": "str"}
+    gone[list(types)].astype(types).to_parquet(out / DROPPED, index=False)
 
 
 def drop_numbers(numbers: Path, why: str, shard: Path, out: Path) -> None:
@@ -94,9 +94,3 @@ def drop_numbers(numbers: Path, why: str, shard: Path, out: Path) -> None:
     documents = kept(shard)
     going = documents["number"].isin(pd.read_parquet(numbers)["number"])
     write_shard(out, documents[~going], documents[going].assign(why=why))
-
-
-def batches(shards: list[Path], *columns: str) -> Iterator[pd.DataFrame]:
-    """The documents of all shards, a shard at a time."""
-    for shard in shards:
-        yield kept(shard, *columns)

@@ -1,4 +1,4 @@
-"""Which documents have a key in common, found a partition of keys at a time: memory does not grow with the data."""
+"""Which documents have a key in common, found a partition of keys at a time. What is held of the data is the pairs."""
 
 import shutil
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def write_keys(out: Path, keys: NDArray[np.uint64], more: NDArray[np.uint64], nu
 def pairs(keyed: Sequence[Path], treating: Treating) -> pd.DataFrame:
     """Each document that is not the first with one of its keys (`number`), with the first (`first`).
 
-    A partition's keys are joined by DuckDB within the memory that the step may take; what all partitions found is held.
+    A partition's keys are joined by DuckDB within the memory that a worker may take.
     """
     partitions = [Path(f"{partition:02d}") for partition in range(PARTITIONS)]
     join = partial(_join, tuple(map(str, keyed)), treating.memory_mb)

@@ -1,6 +1,6 @@
 """What a treatment took, beside what it should have taken."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,25 @@ import pandas as pd
 BINS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of Jaccard similarity
 
 
-def judge(truth: Path, taken: Path, alike: float, sought: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Figures of each step, in its order; `sought` names what each kind of step is for.
+def judge(
+    steps: Sequence[str], truth: Path, taken: Path, alike: float, sought: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """Figures of steps, in their order; `sought` names what each kind of step is for, and others are left out.
 
-    A document counts for a step that it has reached; a copy, where what it is a copy of has reached the step, too.
+    A document counts for a step that it has reached; a copy, where what it is a copy of has reached the step, too. A
+    piece of a document counts as the document.
     """
     known = pd.read_json(truth, lines=True, dtype={"id": str, "of": str, "fate": str})
     parts = [pd.read_json(path, lines=True, dtype={"id": str}) for path in sorted(taken.glob("*.jsonl"))]
-    took = pd.concat([part for part in parts if len(part)])
+    took = pd.concat([pd.DataFrame(columns=["id", "step", "why"]), *parts]).astype(str)
+    whole = took["id"].str.replace(r"-\d+$", "", regex=True)
+    took["id"] = took["id"].where(took["id"].isin(known["id"]), whole)
     figures, gone = {}, set(took.loc[took["step"] == "read", "id"])
-    for step in sorted(set(took["step"]) - {"read"}, key=lambda name: int(name.partition("_")[0])):
-        own = took[took["step"] == step]
-        reached = known[~known["id"].isin(gone) & ~known["of"].isin(gone)]
-        figures[step] = judged(reached, set(own["id"]), sought[step.partition("_")[2]], alike)
+    for step in steps:
+        own, kind = took[took["step"] == step], step.partition("_")[2]
+        if kind in sought:
+            reached = known[~known["id"].isin(gone) & ~known["of"].isin(gone)]
+            figures[step] = judged(reached, set(own["id"]), sought[kind], alike)
         gone |= set(own.loc[~own["why"].str.endswith("cut"), "id"])
     return figures
 

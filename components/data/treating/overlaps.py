@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.data.records import RecordError
+from components.data.corpus import clean_text
+from components.data.records import RecordError, not_utf8
 
 _WORD = re.compile(r"\S+")
 _NO_LETTER = re.compile(r"[\W_]+")
@@ -60,18 +61,14 @@ class Grams:
                     yield Span(number, starts[place], ends[place + last])
 
 
-def without(text: str, spans: Sequence[tuple[int, int]], *, margin: int, shortest: int) -> list[str]:
-    """The pieces of a text that are left when spans and `margin` characters on both sides of each are cut out.
-
-    Pieces of less than `shortest` characters are left out.
-    """
+def without(text: str, spans: Sequence[tuple[int, int]], *, margin: int) -> list[str]:
+    """The pieces of a text that are left when spans and `margin` characters on both sides of each are cut out."""
     pieces, begin = [], 0
     for start, end in sorted(spans):
         pieces.append(text[begin : max(begin, start - margin)])
         begin = max(begin, end + margin)
     pieces.append(text[begin:])
-    stripped = (piece.strip() for piece in pieces)
-    return [piece for piece in stripped if len(piece) >= shortest]
+    return [piece for piece in map(str.strip, pieces) if piece]
 
 
 def study_length(texts: Sequence[str]) -> int:
@@ -81,23 +78,34 @@ def study_length(texts: Sequence[str]) -> int:
 
 
 def item_texts(path: Path) -> list[tuple[dict[str, Any], str]]:
-    """The rows of a file of items, and all that each says.
+    """The rows of a file of items, and all that each says, cleaned as documents are. Blank lines are allowed.
 
     Raises:
-        RecordError: a line is no JSON object; the message names it.
+        RecordError: a line is no JSON object, the file is not UTF-8, or holds no item; the message names it.
     """
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise RecordError(f"{path}:{number}: {error}") from None
-        if not isinstance(row, dict):
-            raise RecordError(f"{path}:{number}: an item is a JSON object")
-        found.append((row, " ".join(_said({key: part for key, part in row.items() if key not in BESIDE}))))
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    row = _row(line, f"{path}:{number}")
+                    said = _said({key: part for key, part in row.items() if key not in BESIDE})
+                    found.append((row, clean_text(" ".join(said))))
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: {not_utf8(error)}") from None
     if not found:
         raise RecordError(f"{path} holds no item")
     return found
+
+
+def _row(line: str, origin: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise RecordError(f"{origin}: {error}") from None
+    if not isinstance(row, dict):
+        raise RecordError(f"{origin}: an item is a JSON object")
+    return row
 
 
 def _said(value: Any) -> Iterator[str]:

@@ -39,17 +39,24 @@ def of_quality(shards: list[Path], treating: Treating, params: "Quality") -> lis
     judged = pd.concat([pd.read_parquet(each / "scores.parquet") for each in left]).groupby("corpus").sum()
     for name, own in judged.iterrows():
         count = own["documents"]
-        treating.figures[str(name)] = {"kept": own["kept"] / count, "mean_score": own["score"] / count}
+        treating.figures.setdefault("corpora", {})[str(name)] = {
+            "kept": own["kept"] / count,
+            "mean_score": own["score"] / count,
+        }
     return left
 
 
 def _choose(reference: tuple[str, ...], corpora: tuple[str, ...], sample: int, shard: Path, out: Path) -> None:
     documents = kept(shard, "id", "corpus", "text")
     documents = documents[documents["corpus"].isin([*reference, *corpora])]
-    documents = documents.assign(
-        good=documents["corpus"].isin(reference), draw=[hash_fraction(name, "sample") for name in documents["id"]]
-    )
+    documents = documents.assign(good=documents["corpus"].isin(reference), draw=_draws(documents, "sample"))
     _lowest(documents, sample).to_parquet(out / "sample.parquet", index=False)
+
+
+def _draws(documents: pd.DataFrame, salt: str) -> list[float]:
+    """A number in [0, 1) for each document, the same wherever it stands; ids alone may repeat."""
+    named = zip(documents["id"], documents["text"], strict=True)
+    return [hash_fraction(f"{name}:{text}", salt) for name, text in named]
 
 
 def _lowest(documents: pd.DataFrame, sample: int) -> pd.DataFrame:
@@ -84,9 +91,9 @@ def _weights(path: Path) -> Any:
 def is_kept(score: float, draw: float, alpha: float) -> bool:
     """Whether a document with a score in [0, 1] is kept, given a draw from [0, 1).
 
-    A Pareto variable, (1 - draw)^(-1 / alpha) - 1, must exceed 1 - score: with probability (2 - score)^-alpha.
+    A Pareto variable, (1 - draw)^(-1 / alpha) - 1, must exceed 1 - score.
     """
-    return bool((1 - draw) ** (-1 / alpha) - 1 > 1 - score)
+    return bool(1 - draw <= (2 - score) ** -alpha)
 
 
 def _keep(weights: Path, corpora: tuple[str, ...], alpha: float, seed: int, shard: Path, out: Path) -> None:
@@ -94,7 +101,7 @@ def _keep(weights: Path, corpora: tuple[str, ...], alpha: float, seed: int, shar
     judged = documents[documents["corpus"].isin(corpora)]
     coefficients, intercept = _weights(weights)
     scores = expit(_hashed(judged["text"]) @ coefficients + intercept) if len(judged) else []
-    draws = (hash_fraction(name, f"quality:{seed}") for name in judged["id"])
+    draws = _draws(judged, f"quality:{seed}")
     stay = [is_kept(score, draw, alpha) for score, draw in zip(scores, draws, strict=True)]
     table = pd.DataFrame({"corpus": judged["corpus"], "score": scores, "kept": stay})
     sums = table.assign(documents=1).groupby("corpus").sum().reset_index()

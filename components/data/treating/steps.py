@@ -1,6 +1,8 @@
 """The steps of a treatment, one after another, and what they leave behind."""
 
+import json
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,23 +28,36 @@ def treat(stage: "Work[Treat]") -> None:
     if not files:
         raise RecordError(f"{data}/ holds no documents, and a treatment is of documents")
     stage.path("items").mkdir(parents=True, exist_ok=True)
-    shards = read_shards(files, _treating(stage, "read"))
+    treating = _treating(stage, "read")
+    shards = read_shards(files, treating)
+    counts = {"read": _count(shards, treating)}
+    _check_names(params.steps, set(counts["read"]))
     steps = [("read", shards)]
-    counts = {"read": _count(shards)}
     for number, step in enumerate(params.steps, start=1):
         name = f"{number}_{step.kind}"
         treating = _treating(stage, name)
         shards = step.apply(shards, treating)
         steps.append((name, shards))
-        counts[name] = _count(shards)
+        counts[name] = _count(shards, treating)
         stage.metrics[name] = treating.figures
-    _check(counts)
-    _write(stage, shards, steps)
+        if not counts[name]:
+            raise RecordError(f"{name} leaves no document: its parameters ask too much")
+    _write(stage, steps)
     _pass_on(data, stage.path("records"))
     stage.metrics["left"] = {
         name: {corpus or "unnamed": own for corpus, own in found.items()} for name, found in counts.items()
     }
     _report(stage, counts)
+
+
+def _check_names(steps: Sequence[Any], corpora: set[str]) -> None:
+    """Raises: RecordError: documents have no character, or a step names a corpus that none is of."""
+    if not corpora:
+        raise RecordError("no document has a character that is left once it is cleaned")
+    named = {name for step in steps for key in ("reference", "corpora") for name in getattr(step, key, ())}
+    if unknown := sorted(named - corpora):
+        there = ", ".join(map(repr, sorted(corpora)))
+        raise RecordError(f"treat.steps names the corpora {', '.join(unknown)}; documents are of {there}")
 
 
 def _treating(stage: "Work[Treat]", name: str) -> Treating:
@@ -52,48 +67,44 @@ def _treating(stage: "Work[Treat]", name: str) -> Treating:
     return Treating(folder, params.workers, stage.seed, params.memory_mb, stage.path("items"))
 
 
-def _count(shards: list[Path]) -> dict[str, dict[str, int]]:
+def _count(shards: list[Path], treating: Treating) -> dict[str, dict[str, int]]:
     """Documents and characters of each corpus."""
     found: dict[str, dict[str, int]] = {}
-    for shard in shards:
-        for corpus, texts in kept(shard, "corpus", "text").groupby("corpus")["text"]:
-            own = found.setdefault(str(corpus), {"documents": 0, "characters": 0})
-            own["documents"] += len(texts)
-            own["characters"] += int(texts.str.len().sum())
+    for folder in treating.map(_count_shard, shards, "counts", "shards counted"):
+        for corpus, own in json.loads((folder / "counts.json").read_text()).items():
+            total = found.setdefault(corpus, {"documents": 0, "characters": 0})
+            for key, value in own.items():
+                total[key] += value
     return found
 
 
-def _check(counts: dict[str, dict[str, Any]]) -> None:
-    for before, after in zip(counts, list(counts)[1:], strict=False):
-        if not counts[after]:
-            raise RecordError(f"{after} leaves no document of {_sum(counts[before])}: its parameters ask too much")
+def _count_shard(shard: Path, out: Path) -> None:
+    texts = kept(shard, "corpus", "text")
+    lengths = texts["text"].str.len().groupby(texts["corpus"])
+    counts = {str(name): {"documents": len(own), "characters": int(own.sum())} for name, own in lengths}
+    (out / "counts.json").write_text(json.dumps(counts))
 
 
-def _sum(count: dict[str, dict[str, int]]) -> int:
-    return sum(own["documents"] for own in count.values())
-
-
-def _write(stage: "Work[Treat]", shards: list[Path], steps: list[tuple[str, list[Path]]]) -> None:
+def _write(stage: "Work[Treat]", steps: list[tuple[str, list[Path]]]) -> None:
     """Records that are left, a file a shard, and what each step took from it."""
-    treating = _treating(stage, "write")
-    by_shard = list(zip(*(found for _, found in steps), strict=True))
-    write = partial(_write_shard, [name for name, _ in steps], {str(own[-1]): own for own in by_shard})
+    names, treating = [name for name, _ in steps], _treating(stage, "write")
+    by_shard = list(zip(*(shards for _, shards in steps), strict=True))
     for name in ("records/documents", "taken"):
         stage.path(name).mkdir(parents=True, exist_ok=True)
-    for number, folder in enumerate(treating.map(write, shards, "records", "shards written")):
+    written = treating.map(partial(_write_shard, names), by_shard, "records", "shards written")
+    for number, folder in enumerate(written):
         shutil.copyfile(folder / "documents.jsonl", stage.path(f"records/documents/part-{number:05d}.jsonl"))
         shutil.copyfile(folder / "taken.jsonl", stage.path(f"taken/part-{number:05d}.jsonl"))
 
 
-def _write_shard(names: list[str], steps: dict[str, tuple[Path, ...]], shard: Path, out: Path) -> None:
+def _write_shard(names: list[str], folders: tuple[Path, ...], out: Path) -> None:
+    """What is left of a shard after all steps, and what each took; `folders` are those that the steps made of it."""
+    rows = kept(folders[-1], "id", "group", "corpus", "text").itertuples(index=False)
     write_records(
         out / "documents.jsonl",
-        (
-            Document(id=name, group=group, corpus=corpus, text=text)
-            for name, group, corpus, text in kept(shard, "id", "group", "corpus", "text").itertuples(index=False)
-        ),
+        (Document(id=name, group=group, corpus=corpus, text=text) for name, group, corpus, text in rows),
     )
-    parts = [dropped(own).assign(step=name) for name, own in zip(names, steps[str(shard)], strict=True)]
+    parts = [dropped(own).assign(step=name) for name, own in zip(names, folders, strict=True)]
     taken = pd.concat(parts)[["id", "corpus", "step", "why"]]
     taken.to_json(out / "taken.jsonl", orient="records", lines=True, force_ascii=False)
 
@@ -106,13 +117,13 @@ def _pass_on(data: Path, out: Path) -> None:
 def _report(stage: "Work[Treat]", counts: dict[str, dict[str, dict[str, int]]]) -> None:
     """Documents and characters after each step, and what each step found."""
     corpora = sorted({corpus for count in counts.values() for corpus in count})
-    page = "# What is left of the documents\n\n| after | " + " | ".join(name or "unnamed" for name in corpora)
-    page += " |\n|---" * 1 + "|" + "---|" * len(corpora) + "\n"
+    page = "# What is left of the documents (and millions of characters)\n\n| after | " + " | ".join(
+        name or "unnamed" for name in corpora
+    )
+    page += " |\n|---|" + "---|" * len(corpora) + "\n"
     for name, count in counts.items():
         cells = [count.get(corpus, {"documents": 0, "characters": 0}) for corpus in corpora]
-        page += (
-            f"| {name} | " + " | ".join(f"{c['documents']} ({c['characters'] / 1e6:.1f} MB)" for c in cells) + " |\n"
-        )
+        page += f"| {name} | " + " | ".join(f"{c['documents']} ({c['characters'] / 1e6:.1f})" for c in cells) + " |\n"
     for name in list(counts)[1:]:
         page += f"\n## {name}\n\n| figure | value |\n|---|---|\n"
         page += "".join(f"| {key} | {value} |\n" for key, value in _flat(stage.metrics[name]))

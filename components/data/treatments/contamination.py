@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.sections.base import Count, NaturalNumber, section
 from components.sections.files import InputFile
@@ -26,7 +26,8 @@ class Contamination:
 
     Pieces of less than `shortest` characters are left out, as are documents in more than `most_pieces` pieces; n-grams
     of more than `common` documents are no sign of an item. How many items are dirty is told of the documents as they
-    came, and by n-grams as long as the items are (8 to 13 words); `clean/` has the items that are not.
+    came, and by n-grams as long as the items are (8 to 13 words); `clean/` has the items that are not, without those
+    of fewer words, of which it cannot be told. Words are what blanks part: a text without blanks is one.
     """
 
     kind: Literal["contamination"]
@@ -36,6 +37,13 @@ class Contamination:
     shortest: Count = 200
     most_pieces: Count = 10
     common: Count = 10
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "Contamination":
+        names = [each.name for each in self.against]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"against: {', '.join(twice)} stands there twice")
+        return self
 
     def apply(self, shards: list[Path], treating: "Treating") -> list[Path]:
         """The shards without what stands in the items."""

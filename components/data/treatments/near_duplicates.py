@@ -14,8 +14,8 @@ class NearDuplicates:
     """Texts whose sets of word n-grams are much the same: of those that are joined, directly or by others between them,
     the first stays.
 
-    Two sets of Jaccard similarity s agree in one of the bands with probability 1 - (1 - s^rows)^bands: a half of them
-    at about (1 / bands)^(1 / rows), which is 0.72 for 14 bands of 8.
+    Two sets of Jaccard similarity s agree in one of the bands with probability 1 - (1 - s^rows)^bands, which for 14
+    bands of 8 is a half at 0.68, 0.65 at 0.72 and 0.92 at 0.8.
     """
 
     kind: Literal["near_duplicates"]

@@ -1,5 +1,8 @@
 """This machine."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -24,7 +27,8 @@ class LocalWorkers:
         from concurrent.futures import ProcessPoolExecutor, as_completed
 
         # Not forked: what this process has open, threads among it, would be copied half.
-        with ProcessPoolExecutor(self.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        context, here = multiprocessing.get_context("spawn"), os.getpid()
+        with ProcessPoolExecutor(self.processes, context, initializer=_end_with, initargs=(here,)) as pool:
             futures = [pool.submit(function, *arguments) for arguments in calls]
             try:
                 for future in as_completed(futures):
@@ -33,6 +37,17 @@ class LocalWorkers:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent has, which may be killed; an orphan would go on writing."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 SECTION = LocalWorkers

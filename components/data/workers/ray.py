@@ -49,7 +49,11 @@ class RayWorkers:
                     running.append(task.remote(folder, function, waiting.pop()))
                 done, running = ray.wait(running)
                 for each in done:
-                    yield ray.get(each)
+                    try:
+                        ray.get(each)
+                    except ray.exceptions.RayTaskError as error:
+                        raise error.cause from None  # as it would be said here
+                    yield
         finally:
             if started:
                 ray.shutdown()
