@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from components.data.digests import file_md5
 from components.data.treating.documents import ROW_BITS, Treating, dropped, kept, write_shard
-from components.data.treating.overlaps import Grams, item_texts, study_length, without
+from components.data.treating.overlaps import Grams, item_texts, study_length, without, words
 
 if TYPE_CHECKING:
     from components.data.treatments.contamination import Contamination
 
 
 Files: TypeAlias = tuple[tuple[str, str], ...]  # paths and digests: a file that changes is another
-COUNTS = "counts.npz"
+COUNTS, HIT = "counts.npz", "hit.npy"
 
 
 def decontaminated(shards: list[Path], treating: Treating, params: "Contamination") -> list[Path]:
@@ -30,7 +30,8 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
     """
     files = tuple((each.file, file_md5(Path(each.file))) for each in params.against)
     look = partial(_look, files, params.n)
-    counts, *own = _total(treating.map(look, shards, "seen", "shards searched"))
+    searched = treating.map(look, shards, "seen", "shards searched")
+    counts, *own = _total(searched)
     treating.figures["items"] = {
         each.name: _divide(each.name, file, seen > 0, treating.items)
         for each, file, seen in zip(params.against, files, own, strict=True)
@@ -39,7 +40,7 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
     np.save(common, np.flatnonzero(counts > params.common))
     treating.figures["common_ngrams"] = int((counts > params.common).sum())
     cut = partial(_cut, params, files, common)
-    left = treating.map(cut, shards, "kept", "shards cut")
+    left = treating.map(cut, list(zip(shards, searched, strict=True)), "kept", "shards cut")
     treating.figures |= _tell(left)
     return left
 
@@ -58,13 +59,20 @@ def _study(file: tuple[str, str]) -> Grams:
 
 
 def _look(files: Files, n: int, shard: Path, out: Path) -> None:
-    """In how many of a shard's documents each n-gram stands: of those to cut, then of each file's own."""
+    """In how many of a shard's documents each n-gram stands, of those to cut, then of each file's own; and in which any
+    to cut does.
+    """
     sought = [_grams(files, n), *map(_study, files)]
     counts = [np.zeros(len(grams.numbers), dtype=np.int64) for grams in sought]
-    for text in kept(shard, "text")["text"]:
+    hit = []
+    for row, text in enumerate(kept(shard, "text")["text"]):
+        said = words(text)
         for grams, own in zip(sought, counts, strict=True):
-            own[list({span.gram for span in grams.spans(text)})] += 1
+            if found := {number for number, _ in grams.found(said)}:
+                own[list(found)] += 1
+                hit += [row] if grams is sought[0] else []
     np.savez(out / COUNTS, *counts)
+    np.save(out / HIT, np.array(hit, dtype=np.int64))
 
 
 def _total(folders: Sequence[Path]) -> list[NDArray[np.int64]]:
@@ -90,12 +98,15 @@ def _divide(name: str, file: tuple[str, str], dirty: NDArray[np.bool_], folder: 
     return {"items": len(rows), "n": grams.n, "dirty": 1 - (sum(clean) + short) / len(rows), "too_short": short}
 
 
-def _cut(params: "Contamination", files: Files, common: Path, shard: Path, out: Path) -> None:
-    """A shard of the documents' pieces, numbered anew: what was one document may be several."""
+def _cut(params: "Contamination", files: Files, common: Path, part: tuple[Path, Path], out: Path) -> None:
+    """A shard of the documents' pieces, numbered anew: one document may become several."""
     grams, ignored = _grams(files, params.n), set(np.load(common, allow_pickle=False).tolist())
-    documents = kept(shard)
-    spans = [[(s.start, s.end) for s in grams.spans(text) if s.gram not in ignored] for text in documents["text"]]
-    left = [_left(params, text, own) for text, own in zip(documents["text"], spans, strict=True)]
+    shard, searched = part
+    documents, hit = kept(shard), set(np.load(searched / HIT, allow_pickle=False).tolist())
+    left = []
+    for row, text in enumerate(documents["text"]):
+        spans = grams.spans(text) if row in hit else []
+        left.append(_left(params, text, [(s.start, s.end) for s in spans if s.gram not in ignored]))
     documents["text"], documents["why"] = [pieces for pieces, _ in left], [why for _, why in left]
     pieces = documents.explode("text").dropna(subset="text")
     place = pieces.groupby("number").cumcount()

@@ -19,6 +19,7 @@ from components.data.shards import Workers, map_shards
 KEPT, DROPPED = "kept.parquet", "dropped.parquet"
 ROW_BITS = 32
 COLUMNS = {"number": "int64", "id": "str", "group": "str", "corpus": "str", "text": "str"}
+GONE = {"number": "int64", "id": "str", "corpus": "str", "why": "str"}
 
 
 @dataclass
@@ -85,8 +86,7 @@ def write_shard(out: Path, documents: pd.DataFrame, gone: pd.DataFrame) -> None:
     """A shard's documents, and those that are gone."""
     # Said here, since a column of no row has no type of its own, and files of one kind are read together.
     documents.astype(COLUMNS).to_parquet(out / KEPT, index=False)
-    types = {"number": "int64", "id": "str", "corpus": "str", "why": "str"}
-    gone[list(types)].astype(types).to_parquet(out / DROPPED, index=False)
+    gone[list(GONE)].astype(GONE).to_parquet(out / DROPPED, index=False)
 
 
 def drop_numbers(numbers: Path, why: str, shard: Path, out: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components.data.treating.documents import Treating
 
-PARTITIONS = 16  # by the upper four bits of a key
+SHARDS_A_PARTITION, MOST_PARTITIONS = 16, 64
 PAIRS = "pairs.parquet"
 _QUERY = """
 SELECT DISTINCT number, first FROM (
@@ -21,10 +21,17 @@ SELECT DISTINCT number, first FROM (
 """
 
 
-def write_keys(out: Path, keys: NDArray[np.uint64], more: NDArray[np.uint64], numbers: NDArray[np.int64]) -> None:
-    """Keys of 128 bits, all of shape [N], with the documents that have them: a file a partition."""
-    of = (keys >> np.uint64(60)).astype(np.int64)
-    for partition in range(PARTITIONS):
+def partitions(shards: int) -> int:
+    """Into how many parts the keys of so many shards fall."""
+    return min(MOST_PARTITIONS, max(1, shards // SHARDS_A_PARTITION))
+
+
+def write_keys(
+    out: Path, count: int, keys: NDArray[np.uint64], more: NDArray[np.uint64], numbers: NDArray[np.int64]
+) -> None:
+    """Keys of 128 bits, all of shape [N], with the documents that have them: a file of each of `count` partitions."""
+    of = (keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
+    for partition in range(count):
         mine = of == partition
         frame = pd.DataFrame({"key": keys[mine], "more": more[mine], "number": numbers[mine]})
         frame.to_parquet(out / f"keys-{partition:02d}.parquet", index=False)
@@ -35,17 +42,16 @@ def pairs(keyed: Sequence[Path], treating: Treating) -> pd.DataFrame:
 
     A partition's keys are joined by DuckDB within the memory that a worker may take.
     """
-    partitions = [Path(f"{partition:02d}") for partition in range(PARTITIONS)]
     join = partial(_join, tuple(map(str, keyed)), treating.memory_mb)
-    found = treating.map(join, partitions, "pairs", "partitions of keys joined")
+    found = treating.map(join, range(partitions(len(keyed))), "pairs", "partitions of keys joined")
     return pd.concat([pd.read_parquet(folder / PAIRS) for folder in found]).drop_duplicates()
 
 
-def _join(keyed: tuple[str, ...], memory_mb: int, partition: Path, out: Path) -> None:
+def _join(keyed: tuple[str, ...], memory_mb: int, partition: int, out: Path) -> None:
     spill = out / "spill"
     limits = {"memory_limit": f"{memory_mb}MB", "threads": 1, "temp_directory": str(spill)}
     with duckdb.connect(config=limits) as base:
-        files = [f"{folder}/keys-{partition}.parquet" for folder in keyed]
+        files = [f"{folder}/keys-{partition:02d}.parquet" for folder in keyed]
         found = base.execute(_QUERY, {"files": files}).df()
     shutil.rmtree(spill, ignore_errors=True)
     found.astype("int64").to_parquet(out / PAIRS, index=False)

@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from components.data.treating.documents import Treating, drop_numbers, kept
-from components.data.treating.joining import pairs, write_keys
+from components.data.treating.joining import pairs, partitions, write_keys
 
 if TYPE_CHECKING:
     from components.data.treatments.near_duplicates import NearDuplicates
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def without_near_duplicates(shards: list[Path], treating: Treating, params: "NearDuplicates") -> list[Path]:
     """The shards without texts that are joined to an earlier one."""
-    keys = partial(_keys, params.n, params.bands, params.rows, treating.seed)
+    keys = partial(_keys, partitions(len(shards)), params.n, params.bands, params.rows, treating.seed)
     found = pairs(treating.map(keys, shards, "keys", "shards signed"), treating)
     members, going = joined(found), treating.folder / "going.parquet"
     members.to_parquet(going, index=False)
@@ -59,11 +59,12 @@ def signatures(texts: list[str], *, n: int, size: int, seed: int) -> NDArray[np.
     return found
 
 
-def _keys(n: int, bands: int, rows: int, seed: int, shard: Path, out: Path) -> None:
+def _keys(count: int, n: int, bands: int, rows: int, seed: int, shard: Path, out: Path) -> None:
     """A key of each band of each document: two have one in common where they agree in all of a band."""
     documents = kept(shard, "number", "text")
     signed = signatures(documents["text"].tolist(), n=n, size=bands * rows, seed=seed)
     parts = signed.reshape(len(documents) * bands, rows)
     digests = b"".join(hashlib.blake2b(part.tobytes(), digest_size=8).digest() for part in parts)
     band = np.tile(np.arange(bands, dtype=np.uint64), len(documents))
-    write_keys(out, np.frombuffer(digests, dtype=np.uint64), band, np.repeat(documents["number"].to_numpy(), bands))
+    numbers = np.repeat(documents["number"].to_numpy(), bands)
+    write_keys(out, count, np.frombuffer(digests, dtype=np.uint64), band, numbers)

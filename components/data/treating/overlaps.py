@@ -10,7 +10,8 @@ from components.data.corpus import clean_text
 from components.data.records import RecordError, not_utf8
 
 _WORD = re.compile(r"\S+")
-_NO_LETTER = re.compile(r"[\W_]+")
+_LETTER = re.compile(r"[^\W_]")
+_NO_LETTER = re.compile(r"[^\w\s]+|_+")
 BESIDE = frozenset(("id", "group"))  # what an item is called is no part of its text
 
 
@@ -22,15 +23,15 @@ class Span(NamedTuple):
     end: int
 
 
-def words(text: str) -> tuple[list[str], list[int], list[int]]:
-    """Lower-case words without what is no letter or digit, and where each begins and ends."""
-    said, starts, ends = [], [], []
-    for found in _WORD.finditer(text):
-        if plain := _NO_LETTER.sub("", found[0].lower()):
-            said.append(plain)
-            starts.append(found.start())
-            ends.append(found.end())
-    return said, starts, ends
+def words(text: str) -> list[str]:
+    """Lower-case words, which blanks part, without what is no letter or digit; those of nothing else are none."""
+    return _NO_LETTER.sub("", text.lower()).split()
+
+
+def _places(text: str) -> list[tuple[int, int]]:
+    """Where each of a text's words begins and ends."""
+    found = _WORD.finditer(text)
+    return [each.span() for each in found if _LETTER.search(each[0])]
 
 
 def ngrams(said: Sequence[str], n: int) -> list[str]:
@@ -39,26 +40,31 @@ def ngrams(said: Sequence[str], n: int) -> list[str]:
 
 
 class Grams:
-    """n-grams to look for. A text is searched at each word that begins one of them, and no further elsewhere."""
+    """n-grams to look for. A text is searched where three of its words fit one of them, and no further elsewhere."""
 
     def __init__(self, texts: Sequence[str], n: int) -> None:
         self.n = n
         self.numbers: dict[str, int] = {}
         self.of = [
-            tuple(self.numbers.setdefault(gram, len(self.numbers)) for gram in ngrams(words(text)[0], n))
-            for text in texts
+            tuple(self.numbers.setdefault(gram, len(self.numbers)) for gram in ngrams(words(text), n)) for text in texts
         ]
-        self._ends = {(gram.split(" ", 1)[0], gram.rsplit(" ", 1)[1]) for gram in self.numbers} if n > 1 else set()
+        parted = (gram.split(" ") for gram in self.numbers)
+        self._shapes = {(said[0], said[(n - 1) // 2], said[-1]) for said in parted}
 
-    def spans(self, text: str) -> Iterator[Span]:
+    def found(self, said: Sequence[str]) -> list[tuple[int, int]]:
+        """Numbers of the n-grams that stand in some words, each with the word that it begins at."""
+        last, numbers = self.n - 1, self.numbers
+        shapes, places = self._shapes, enumerate(zip(said, said[last // 2 :], said[last:], strict=False))
+        begins = [place for place, shape in places if shape in shapes]
+        grams = ((numbers.get(" ".join(said[place : place + self.n])), place) for place in begins)
+        return [(number, place) for number, place in grams if number is not None]
+
+    def spans(self, text: str) -> list[Span]:
         """Each n-gram that stands in a text."""
-        said, starts, ends = words(text)
-        last = self.n - 1
-        for place, end in enumerate(zip(said, said[last:], strict=False)):
-            if not last or end in self._ends:
-                number = self.numbers.get(" ".join(said[place : place + self.n]))
-                if number is not None:
-                    yield Span(number, starts[place], ends[place + last])
+        if not (found := self.found(words(text))):
+            return []
+        places = _places(text)
+        return [Span(number, places[place][0], places[place + self.n - 1][1]) for number, place in found]
 
 
 def without(text: str, spans: Sequence[tuple[int, int]], *, margin: int) -> list[str]:
@@ -73,7 +79,7 @@ def without(text: str, spans: Sequence[tuple[int, int]], *, margin: int) -> list
 
 def study_length(texts: Sequence[str]) -> int:
     """The n by which GPT-3's authors judged examples: the 5th percentile of their words, from 8 to 13."""
-    counts = sorted(len(words(text)[0]) for text in texts)
+    counts = sorted(len(words(text)) for text in texts)
     return min(13, max(8, counts[int(0.05 * len(counts))]))
 
 

@@ -65,7 +65,12 @@ def _lowest(documents: pd.DataFrame, sample: int) -> pd.DataFrame:
 
 
 def _hashed(texts: "pd.Series[str]") -> Any:
-    return HashingVectorizer(n_features=FEATURES, alternate_sign=False).transform(texts)
+    return HashingVectorizer(n_features=FEATURES, alternate_sign=False, analyzer=_words).transform(texts)
+
+
+def _words(text: str) -> list[str]:
+    """What blanks part: the tokenizer beside which GPT-3's features were hashed (Spark's)."""
+    return text.lower().split()
 
 
 def _learn(sample: pd.DataFrame, path: Path) -> dict[str, Any]:
