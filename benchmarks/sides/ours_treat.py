@@ -14,6 +14,7 @@ from benchmarks.recording import ROOT, stage_in
 from components.data.preparation import prepare
 from components.data.treating.documents import Treating, read_shards
 from components.data.treating.steps import treat
+from components.data.workers.local import here
 from components.pipelines import open_pipeline
 from components.stages.treat import Treat
 from components.tracking import SilentTracker
@@ -51,7 +52,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
 
     def around(name: str) -> Treating:
         (home / "state" / name).mkdir(parents=True)
-        return Treating(home / "state" / name, section.workers, 1, section.memory_mb, home / "state/items")
+        return Treating(home / "state" / name, here, 1, section.memory_mb, home / "state/items")
 
     def run_round() -> float:
         for name in ("state", "treated"):

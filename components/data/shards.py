@@ -8,22 +8,19 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from components.progress import Progress
 
 Item = TypeVar("Item")
 
 
-class Workers(Protocol):
-    """Who makes calls (`components.data.workers`)."""
-
-    def run(self, function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> Iterator[None]:
-        """Make the calls, in any order; yield as each ends."""
+# Makes calls, in any order, and yields as each ends: what `open` of one of `components.data.workers` gives.
+Crew: TypeAlias = Callable[[Callable[..., None], Sequence[tuple[Any, ...]]], Iterator[None]]
 
 
 def map_shards(
-    function: Callable[[Item, Path], None], items: Sequence[Item], folder: Path, workers: Workers, unit: str
+    function: Callable[[Item, Path], None], items: Sequence[Item], folder: Path, crew: Crew, unit: str
 ) -> list[Path]:
     """One output of each item, in their order: `function(item, output)` writes files into the folder `output`.
 
@@ -35,7 +32,7 @@ def map_shards(
     targets = [folder / f"{number:05d}" for number in range(len(items))]
     calls = [(function, item, target) for item, target in zip(items, targets, strict=True) if not target.exists()]
     with Progress(max(1, len(items)), unit, done=len(items) - len(calls)) as progress:
-        for _ in workers.run(_once, calls):
+        for _ in crew(_once, calls):
             progress.advance()
     return targets
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from components import params as parameters
 from components.data.records import RecordError
 from components.data.treating.judging import judge, judged
 from components.data.treatments.contamination import Against, Contamination
-from components.data.workers.local import LocalWorkers
+from components.data.workers.local import here
 from components.pipelines import open_pipeline
 from components.stages import audit, planted, treat
 from components.work import Work
@@ -135,10 +136,14 @@ def test_a_treatment_goes_on_where_it_was_ended(run, tmp_path):
         pass
 
     class Failing:
+        @contextmanager
+        def open(self):
+            yield self.run
+
         def run(self, function, arguments):
             for each in arguments:
                 calls.append(each)
-                if len(calls) == 7:
+                if len(calls) == 12:
                     raise Ended
                 function(*each)
                 yield
@@ -149,17 +154,17 @@ def test_a_treatment_goes_on_where_it_was_ended(run, tmp_path):
         treat.run(again)
     calls.clear()
 
-    class Counting(LocalWorkers):
+    class Counting(Failing):
         def run(self, function, arguments):
             calls.extend(arguments)
-            yield from super().run(function, arguments)
+            yield from here(function, arguments)
 
     again.section = replace(second.section)
-    object.__setattr__(again.section, "workers", Counting(kind="local"))
+    object.__setattr__(again.section, "workers", Counting())
     treat.run(again)
     assert calls and all(target.exists() for _, _, target in calls)
     done = {target.parent.parent.name for _, _, target in calls}
-    assert "read" not in done  # the seventh call is of a later step: what was before it is not done again
+    assert "read" not in done  # the twelfth call is of a later step: what was before it is not done again
     for part in ("records/documents", "taken", "items/clean"):
         for path in sorted((folder / "treat" / part).iterdir()):
             assert (tmp_path / "treat" / part / path.name).read_bytes() == path.read_bytes()

@@ -10,11 +10,9 @@ from functools import partial
 import pytest
 
 from components.data.shards import map_shards
-from components.data.workers.local import LocalWorkers
+from components.data.workers.local import LocalWorkers, here
 from components.data.workers.ray import RayWorkers
 from tests.contracts.imports import ROOT
-
-HERE = LocalWorkers(kind="local")
 
 
 def digest(salt, item, out):
@@ -52,34 +50,35 @@ def expected(count, salt="a"):
 
 def test_outputs_are_in_the_items_order_and_done_ones_are_left_alone(tmp_path):
     items = write(tmp_path / "in", 5)
-    assert found(map_shards(partial(digest, "a"), items, tmp_path / "out", HERE, "shards")) == expected(5)
+    assert found(map_shards(partial(digest, "a"), items, tmp_path / "out", here, "shards")) == expected(5)
     items[3].write_text("other")
-    map_shards(partial(digest, "a"), items, tmp_path / "out", HERE, "shards")
+    map_shards(partial(digest, "a"), items, tmp_path / "out", here, "shards")
     assert found(sorted((tmp_path / "out").iterdir())) == expected(5)
 
 
 def test_of_a_shard_that_fails_nothing_is_left(tmp_path):
     items = write(tmp_path / "in", 2)
     with pytest.raises(ValueError, match="0 cannot be read"):
-        map_shards(refuse, items, tmp_path / "out", HERE, "shards")
+        map_shards(refuse, items, tmp_path / "out", here, "shards")
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_no_item_is_no_output(tmp_path):
-    assert map_shards(refuse, [], tmp_path / "out", HERE, "shards") == []
+    assert map_shards(refuse, [], tmp_path / "out", here, "shards") == []
 
 
 @pytest.mark.slow
 def test_several_processes_write_the_same(tmp_path):
     items = write(tmp_path / "in", 6)
-    workers = LocalWorkers(kind="local", processes=2)
-    assert found(map_shards(partial(digest, "a"), items, tmp_path / "out", workers, "shards")) == expected(6)
+    with LocalWorkers(kind="local", processes=2).open() as crew:
+        assert found(map_shards(partial(digest, "a"), items, tmp_path / "out", crew, "shards")) == expected(6)
+        assert found(map_shards(partial(digest, "b"), items, tmp_path / "b", crew, "shards")) == expected(6, "b")
 
 
-def test_without_ray_it_is_said_how_to_have_it(tmp_path, monkeypatch):
+def test_without_ray_it_is_said_how_to_have_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[cluster\]'"):
-        map_shards(partial(digest, "a"), write(tmp_path / "in", 1), tmp_path / "out", RayWorkers(kind="ray"), "shards")
+        RayWorkers(kind="ray").open().__enter__()
 
 
 ON_RAY = """
@@ -88,10 +87,15 @@ from functools import partial
 from pathlib import Path
 from components.data.shards import map_shards
 from components.data.workers.ray import RayWorkers
-from tests.components.test_shards import die_once
+from tests.components.test_shards import die_once, refuse
 folder = Path(sys.argv[1])
 items = sorted((folder / "in").iterdir(), key=lambda path: int(path.name))
-map_shards(partial(die_once, folder / "died"), items, folder / "out", RayWorkers(kind="ray"), "shards")
+with RayWorkers(kind="ray").open() as crew:
+    map_shards(partial(die_once, folder / "died"), items, folder / "out", crew, "shards")
+    try:
+        map_shards(refuse, items[:1], folder / "none", crew, "shards")
+    except ValueError as error:
+        assert str(error) == "0 cannot be read"
 """
 
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 
 from components.data.treating.documents import Treating, kept, read_shards
-from components.data.workers.local import LocalWorkers
+from components.data.workers.local import here
 
 
 def files_of(folder, *parts):
@@ -21,9 +21,9 @@ def files_of(folder, *parts):
     return paths
 
 
-def treating(folder, workers=None, seed=1):
+def treating(folder, seed=1):
     folder.mkdir(parents=True, exist_ok=True)
-    return Treating(folder, workers or LocalWorkers(kind="local"), seed, 256, folder / "items")
+    return Treating(folder, here, seed, 256, folder / "items")
 
 
 def shards_of(folder, *parts):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from components.data.corpus import clean_text
 from components.data.records import Document, group_of, read_records
-from components.data.shards import Workers, map_shards
+from components.data.shards import Crew, map_shards
 
 KEPT, DROPPED = "kept.parquet", "dropped.parquet"
 ROW_BITS = 32
@@ -27,7 +27,7 @@ class Treating:
     """A step's surroundings: where it writes, who works, how much memory it may take, and its figures."""
 
     folder: Path
-    workers: Workers
+    crew: Crew
     seed: int
     memory_mb: int
     items: Path  # where a step writes evaluation items, a folder
@@ -35,7 +35,7 @@ class Treating:
 
     def map(self, function: Callable[[Any, Path], None], items: Sequence[Any], name: str, unit: str) -> list[Path]:
         """One folder of each item below the step's own."""
-        return map_shards(function, items, self.folder / name, self.workers, unit)
+        return map_shards(function, items, self.folder / name, self.crew, unit)
 
 
 class Treatment(Protocol):

@@ -5,16 +5,19 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
 from components.data.records import Document, RecordError, write_records
+from components.data.shards import Crew
 from components.data.treating.documents import Treating, dropped, kept, read_shards
 
 if TYPE_CHECKING:
     from components.stages.treat import Treat
     from components.work import Work
+
+Counts: TypeAlias = dict[str, dict[str, dict[str, int]]]  # by step, by corpus: documents and characters
 
 
 def treat(stage: "Work[Treat]") -> None:
@@ -28,26 +31,33 @@ def treat(stage: "Work[Treat]") -> None:
     if not files:
         raise RecordError(f"{data}/ holds no documents, and a treatment is of documents")
     stage.path("items").mkdir(parents=True, exist_ok=True)
-    treating = _treating(stage, "read")
+    with params.workers.open() as crew:
+        counts = _apply(stage, files, crew)
+    _pass_on(data, stage.path("records"))
+    stage.metrics["left"] = {
+        name: {corpus or "unnamed": own for corpus, own in found.items()} for name, found in counts.items()
+    }
+    _report(stage, counts)
+
+
+def _apply(stage: "Work[Treat]", files: list[Path], crew: Crew) -> Counts:
+    """All steps, and what is left after each."""
+    params, treating = stage.section, _treating(stage, "read", crew)
     shards = read_shards(files, treating)
     counts = {"read": _count(shards, treating)}
     _check_names(params.steps, set(counts["read"]))
     steps = [("read", shards)]
     for number, step in enumerate(params.steps, start=1):
         name = f"{number}_{step.kind}"
-        treating = _treating(stage, name)
+        treating = _treating(stage, name, crew)
         shards = step.apply(shards, treating)
         steps.append((name, shards))
         counts[name] = _count(shards, treating)
         stage.metrics[name] = treating.figures
         if not counts[name]:
             raise RecordError(f"{name} leaves no document: its parameters ask too much")
-    _write(stage, steps)
-    _pass_on(data, stage.path("records"))
-    stage.metrics["left"] = {
-        name: {corpus or "unnamed": own for corpus, own in found.items()} for name, found in counts.items()
-    }
-    _report(stage, counts)
+    _write(stage, steps, _treating(stage, "write", crew))
+    return counts
 
 
 def _check_names(steps: Sequence[Any], corpora: set[str]) -> None:
@@ -60,11 +70,11 @@ def _check_names(steps: Sequence[Any], corpora: set[str]) -> None:
         raise RecordError(f"treat.steps names the corpora {', '.join(unknown)}; documents are of {there}")
 
 
-def _treating(stage: "Work[Treat]", name: str) -> Treating:
+def _treating(stage: "Work[Treat]", name: str, crew: Crew) -> Treating:
     params = stage.section
     folder = stage.state / name
     folder.mkdir(parents=True, exist_ok=True)
-    return Treating(folder, params.workers, stage.seed, params.memory_mb, stage.path("items"))
+    return Treating(folder, crew, stage.seed, params.memory_mb, stage.path("items"))
 
 
 def _count(shards: list[Path], treating: Treating) -> dict[str, dict[str, int]]:
@@ -85,9 +95,9 @@ def _count_shard(shard: Path, out: Path) -> None:
     (out / "counts.json").write_text(json.dumps(counts))
 
 
-def _write(stage: "Work[Treat]", steps: list[tuple[str, list[Path]]]) -> None:
+def _write(stage: "Work[Treat]", steps: list[tuple[str, list[Path]]], treating: Treating) -> None:
     """Records that are left, a file a shard, and what each step took from it."""
-    names, treating = [name for name, _ in steps], _treating(stage, "write")
+    names = [name for name, _ in steps]
     by_shard = list(zip(*(shards for _, shards in steps), strict=True))
     for name in ("records/documents", "taken"):
         stage.path(name).mkdir(parents=True, exist_ok=True)
@@ -114,7 +124,7 @@ def _pass_on(data: Path, out: Path) -> None:
         shutil.copytree(folder, out / folder.name, dirs_exist_ok=True)
 
 
-def _report(stage: "Work[Treat]", counts: dict[str, dict[str, dict[str, int]]]) -> None:
+def _report(stage: "Work[Treat]", counts: Counts) -> None:
     """Documents and characters after each step, and what each step found."""
     corpora = sorted({corpus for count in counts.values() for corpus in count})
     page = "# What is left of the documents (and millions of characters)\n\n| after | " + " | ".join(

@@ -4,9 +4,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.sections.base import Count, section
+
+if TYPE_CHECKING:
+    from components.data.shards import Crew
 
 
 @section
@@ -16,27 +20,36 @@ class LocalWorkers:
     kind: Literal["local"]
     processes: Count = 1
 
-    def run(self, function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> Iterator[None]:
-        """Make the calls, in any order; yield as each ends."""
+    @contextmanager
+    def open(self) -> "Iterator[Crew]":
+        """Who makes calls until the end of the block."""
         if self.processes == 1:
-            for arguments in calls:
-                function(*arguments)
-                yield
+            yield here
             return
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor, as_completed
 
         # Not forked: what this process has open, threads among it, would be copied half.
-        context, here = multiprocessing.get_context("spawn"), os.getpid()
-        with ProcessPoolExecutor(self.processes, context, initializer=_end_with, initargs=(here,)) as pool:
-            futures = [pool.submit(function, *arguments) for arguments in calls]
-            try:
-                for future in as_completed(futures):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.processes, context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+
+            def run(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+                for future in as_completed([pool.submit(function, *arguments) for arguments in calls]):
                     future.result()
                     yield
+
+            try:
+                yield run
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def here(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+    """Make the calls in this process, one after another."""
+    for arguments in calls:
+        function(*arguments)
+        yield
 
 
 def _end_with(parent: int) -> None:

@@ -1,9 +1,13 @@
 """A cluster of Ray's, or all cores of this machine under it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.sections.base import section
+
+if TYPE_CHECKING:
+    from components.data.shards import Crew
 
 BEYOND = 2  # tasks that wait, for each that can run: what a cluster is told at once does not grow with the data
 
@@ -18,8 +22,9 @@ class RayWorkers:
     kind: Literal["ray"]
     address: str = ""  # of a cluster that runs, or "auto"; none: one is started on this machine, and ended
 
-    def run(self, function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> Iterator[None]:
-        """Make the calls, in any order; yield as each ends.
+    @contextmanager
+    def open(self) -> "Iterator[Crew]":
+        """Who makes calls until the end of the block.
 
         Raises:
             ModuleNotFoundError: Ray is not installed; the message says how it is.
@@ -30,33 +35,37 @@ class RayWorkers:
             import ray
         except ModuleNotFoundError:
             raise ModuleNotFoundError("workers {kind: ray} need Ray: pip install '.[cluster]'") from None
-        started = not ray.is_initialized()
-        if started:
-            ray.init(
-                address=self.address or "local",
-                runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}},
-                include_dashboard=False if not self.address else None,
-                log_to_driver=False,
-                logging_level="warning",
-            )
+        ray.init(
+            address=self.address or "local",
+            runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}},
+            include_dashboard=False if not self.address else None,
+            log_to_driver=False,
+            logging_level="warning",
+        )
         try:
-            task = ray.remote(_here).options(max_retries=3)
-            waiting, folder = list(reversed(calls)), str(Path.cwd())
-            running: list[Any] = []
-            room = BEYOND * max(1, int(ray.cluster_resources().get("CPU", 1)))
-            while waiting or running:
-                while waiting and len(running) < room:
-                    running.append(task.remote(folder, function, waiting.pop()))
-                done, running = ray.wait(running)
-                for each in done:
-                    try:
-                        ray.get(each)
-                    except ray.exceptions.RayTaskError as error:
-                        raise error.cause from None  # as it would be said here
-                    yield
+            yield _run
         finally:
-            if started:
-                ray.shutdown()
+            ray.shutdown()
+
+
+def _run(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+    from pathlib import Path
+
+    import ray
+
+    task = ray.remote(_here).options(max_retries=3)
+    waiting, folder, running = list(reversed(calls)), str(Path.cwd()), list[Any]()
+    room = BEYOND * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    while waiting or running:
+        while waiting and len(running) < room:
+            running.append(task.remote(folder, function, waiting.pop()))
+        done, running = ray.wait(running)
+        for each in done:
+            try:
+                ray.get(each)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None  # as it would be said here
+            yield
 
 
 def _here(folder: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
