@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
+import psutil
 import pytest
 
 from components.data.shards import map_shards
@@ -107,3 +109,44 @@ def test_ray_writes_the_same_and_gives_the_task_of_a_killed_worker_to_another(tm
     assert (tmp_path / "died").exists()
     # What the killed one began lies beside.
     assert found(sorted((tmp_path / "out").glob("0*"))) == expected(6)
+
+
+def sleep_long(flag, item, out):
+    (flag.parent / f"pid{item.name}").write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+ORPHANS = """
+import sys
+from functools import partial
+from pathlib import Path
+from components.data.shards import map_shards
+from components.data.workers.local import LocalWorkers
+from tests.components.test_shards import sleep_long
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    with LocalWorkers(kind="local", processes=2).open() as crew:
+        items = sorted((folder / "in").iterdir())
+        map_shards(partial(sleep_long, folder / "flag"), items, folder / "out", crew, "shards")
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_is_killed(tmp_path):
+    write(tmp_path / "in", 2)
+    script = tmp_path / "script.py"
+    script.write_text(ORPHANS)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], cwd=ROOT, env=environment)
+    until = time.monotonic() + 60
+    while len(list(tmp_path.glob("pid*"))) < 2:
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.05)
+    workers = [int(path.read_text()) for path in tmp_path.glob("pid*")]
+    assert all(map(psutil.pid_exists, workers))
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 20
+    while any(psutil.pid_exists(worker) and psutil.Process(worker).status() != "zombie" for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)

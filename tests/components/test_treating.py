@@ -315,3 +315,18 @@ def test_documents_of_one_id_are_judged_each_by_itself(tmp_path):
 
 def test_a_filter_of_small_alpha_keeps_nearly_all():
     assert all(is_kept(0.5, draw, 0.001) for draw in np.linspace(0.01, 0.99, 1000))
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_shard_without_a_document_is_searched_and_judged_too(tmp_path, empty):
+    draw = random.Random(10)
+    asked = prose(draw, 20)
+    corpora = {"b": "books", "c": "crawl", "d": "books", "f": "books", "g": "crawl"}
+    rows = [("a", "crawl", f"{prose(draw, 40)} {asked}")]
+    parts = [[*rows, *((name, corpus, prose(draw, 30)) for name, corpus in corpora.items())]]
+    parts.insert(empty, [("e", "crawl", " ")])
+    shards = shards_of(tmp_path, *parts)
+    found = contamination(items(tmp_path / "set.jsonl", asked)).apply(shards, treating(tmp_path / "step"))
+    assert list(left(found)) == ["a", "b", "c", "d", "f", "g"]
+    step = Quality(kind="quality", reference=("books",), corpora=("crawl",), alpha=0.001)
+    assert set(left(step.apply(found, treating(tmp_path / "two")))) == set("abcdfg")
