@@ -15,8 +15,6 @@ from components.sections.base import Count, Seed, section
 from components.stage import Kind, Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from components.work import Work
 
 SPLITS = ("validation", "test")
@@ -67,6 +65,7 @@ def run(work: "Work[HeldOut]") -> None:
     """The whole stage."""
     from components.data.chat import ChatTokenizer
     from components.data.documents import documents
+    from components.data.jsonl import write_rows
 
     tokenizer = ChatTokenizer.load(work.read("tokenizer"))
     for split in SPLITS:
@@ -80,7 +79,7 @@ def run(work: "Work[HeldOut]") -> None:
         found["passages"] = _some(whole, work.section.passages, draw)
         for name, rows in found.items():
             _check(rows, name, split)
-            _write(folder / f"{name}.jsonl", rows)
+            write_rows(folder / f"{name}.jsonl", rows)
         work.metrics[split] = {name: len(rows) for name, rows in found.items()}
 
 
@@ -97,13 +96,6 @@ def _check(rows: Sequence[dict[str, Any]], name: str, split: str) -> None:
             f"no text of the {split} split gives {name}: bring more of it (prepare.{split}_fraction), or widen "
             "held_out.min_words and max_words"
         )
-
-
-def _write(path: "Path", rows: Sequence[dict[str, Any]]) -> None:
-    import json
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 STAGE = Stage(

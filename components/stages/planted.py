@@ -4,7 +4,6 @@ Some texts are a corpus one trusts. The rest is a crawl: beside good texts it ha
 exact copies, and texts that quote what an evaluation asks. What a treatment finds of them is judged by `audit`.
 """
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +63,7 @@ class Planting:
 
 def run(work: "Work[Planted]") -> None:
     """The whole stage."""
+    from components.data.jsonl import write_rows
     from components.data.records import write_records
 
     params, draw = work.section, random.Random(work.seed)
@@ -78,8 +78,8 @@ def run(work: "Work[Planted]") -> None:
         part = (each.document for each in planted[start : start + ROWS_A_FILE])
         write_records(work.path(f"records/documents/part-{number:05d}.jsonl"), part)
     rows = [{"id": each.document.id, "fate": each.fate, "of": each.of, "jaccard": each.jaccard} for each in planted]
-    _write(work.path("truth.jsonl"), rows)
-    _write(work.path("items/passages.jsonl"), [{"text": passage} for passage in passages])
+    write_rows(work.path("truth.jsonl"), rows)
+    write_rows(work.path("items/passages.jsonl"), [{"text": passage} for passage in passages])
     work.metrics |= {"reference": len(reference), "items": len(passages)}
     work.metrics["crawl"] = {fate: sum(each.fate == fate for each in crawl) for fate in sorted({e.fate for e in crawl})}
 
@@ -191,11 +191,6 @@ def _page(draw: random.Random) -> str:
         return "".join(draw.choice("0123456789abcdefxyz_-") for _ in range(draw.randrange(3, 12)))
 
     return "\n".join(" ".join(word() for _ in range(draw.randrange(3, 15))) for _ in range(draw.randrange(5, 30)))
-
-
-def _write(path: "Path", rows: Sequence[dict[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 STAGE = Stage(

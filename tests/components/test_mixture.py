@@ -43,6 +43,7 @@ def test_a_row_is_drawn_alike_however_the_rows_are_cut():
         seen[name] += 1
     assert later.drawn(40_000) == seen and later.drawn(0) == dict.fromkeys(GPT3, 0)
     assert Mixture(GPT3, seed=4).places(range(50)) != whole[:50]
+    assert Mixture(dict(reversed(GPT3.items())), seed=3).places(range(50)) == whole[:50]  # a file's order means nothing
 
 
 def test_batches_grow_linearly_in_the_rows_that_were_seen():

@@ -136,6 +136,16 @@ def test_other_work_has_no_checkpoint_to_go_on_from(root, monkeypatch):
     assert "again from its start" in how_it_goes_on("pretrain", PIPELINE, root)
 
 
+def test_a_treatment_goes_on_with_the_shards_that_are_missing(monkeypatch, tmp_path):
+    """Its state has no checkpoints; what is done of it is kept as folders of shards."""
+    folder = tmp_path / "treat-0"
+    monkeypatch.setattr("components.state.state_folder", lambda *_: folder)
+    (folder / "1_exact_duplicates/kept").mkdir(parents=True)
+    assert "again from its start" in how_it_goes_on("pretrain", PIPELINE, ROOT)
+    (folder / "1_exact_duplicates/kept/00000").mkdir()
+    assert "goes on with the shards that are missing" in how_it_goes_on("pretrain", PIPELINE, ROOT)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 @pytest.mark.parametrize("work", [FILL, FILL_BY_SAFETENSORS], ids=["a file", "safetensors"])
 def test_a_full_disk_is_a_sentence_with_the_place_and_leaves_nothing_half_written(root, work):

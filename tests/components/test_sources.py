@@ -182,6 +182,22 @@ def test_a_mixtures_digest_is_of_its_weights_and_of_what_its_parts_hold(tmp_path
     assert source.is_missing()
 
 
+def test_documents_of_a_part_are_of_its_corpus_and_a_name_is_another_version(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "b", "corpus": "own"}\n{"text": "c", "corpus": 3}\n')
+    part = {"weight": 1.0, "source": {"kind": "folder", "path": str(tmp_path)}}
+
+    def of(**named):
+        parts = [part | named, {"weight": 0.0001, "source": part["source"]}]
+        return TypeAdapter(MixtureSource).validate_json(json.dumps({"kind": "mixture", "parts": parts}))
+
+    found = list(read(of(), tmp_path / "x"))
+    assert [each.fields.get("corpus") for each in found[:2]] == [None, "own"]
+    assert "a text" in found[2].reason
+    found = list(read(of(corpus="books"), tmp_path / "x"))
+    assert [each.fields["corpus"] for each in found[:2]] == ["books", "books"]
+    assert of(corpus="books").digest() != of().digest()
+
+
 @pytest.mark.parametrize("weight", [0.0, 1.5, -1.0])
 def test_a_weight_is_a_share(tmp_path, weight):
     with pytest.raises(ValidationError, match="weight"):

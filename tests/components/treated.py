@@ -7,6 +7,12 @@ import pandas as pd
 from components.data.treating.documents import Treating, kept, read_shards
 from components.data.workers.local import here
 
+WORDS = [f"w{number}" for number in range(4000)]
+
+
+def prose(draw, count):
+    return " ".join(draw.choice(WORDS) for _ in range(count))
+
 
 def files_of(folder, *parts):
     """Files of documents, each given as (id, text) or (id, corpus, text)."""

@@ -1,6 +1,5 @@
 """What evaluations ask, taken out of what is trained on (Brown et al. 2020, appendix C)."""
 
-import json
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -87,15 +86,15 @@ def _total(folders: Sequence[Path]) -> list[NDArray[np.int64]]:
 
 def _divide(name: str, file: tuple[str, str], dirty: NDArray[np.bool_], folder: Path) -> dict[str, Any]:
     """Write a file's items of which no n-gram was seen; how many were, and of how many it cannot be told."""
-    grams, rows = _study(file), [row for row, _ in item_texts(Path(file[0]))]
+    grams, lines = _study(file), [line for line, _ in item_texts(Path(file[0]))]
     clean = [bool(own) and not any(dirty[gram] for gram in own) for own in grams.of]
     short = sum(not own for own in grams.of)
     folder.mkdir(parents=True, exist_ok=True)
-    for part, chosen in (("clean", clean), ("all", [True] * len(rows))):
+    for part, chosen in (("clean", clean), ("all", [True] * len(lines))):
         (folder / part).mkdir(exist_ok=True)
-        lines = (json.dumps(row) + "\n" for row, is_in in zip(rows, chosen, strict=True) if is_in)
-        (folder / part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    return {"items": len(rows), "n": grams.n, "dirty": 1 - (sum(clean) + short) / len(rows), "too_short": short}
+        own = (line + "\n" for line, is_in in zip(lines, chosen, strict=True) if is_in)
+        (folder / part / f"{name}.jsonl").write_text("".join(own), encoding="utf-8")
+    return {"items": len(lines), "n": grams.n, "dirty": 1 - (sum(clean) + short) / len(lines), "too_short": short}
 
 
 def _cut(params: "Contamination", files: Files, common: Path, part: tuple[Path, Path], out: Path) -> None:

@@ -8,7 +8,7 @@ all: its shard's number in the upper 32 bits, its row in the lower.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -36,15 +36,6 @@ class Treating:
     def map(self, function: Callable[[Any, Path], None], items: Sequence[Any], name: str, unit: str) -> list[Path]:
         """One folder of each item below the step's own."""
         return map_shards(function, items, self.folder / name, self.crew, unit)
-
-
-class Treatment(Protocol):
-    """A step: the section of its parameters."""
-
-    kind: str
-
-    def apply(self, shards: list[Path], treating: Treating) -> list[Path]:
-        """The shards that are left."""
 
 
 def read_documents(part: tuple[int, Path], out: Path) -> None:

@@ -83,8 +83,8 @@ def study_length(texts: Sequence[str]) -> int:
     return min(13, max(8, counts[int(0.05 * len(counts))]))
 
 
-def item_texts(path: Path) -> list[tuple[dict[str, Any], str]]:
-    """The rows of a file of items, and all that each says, cleaned as documents are. Blank lines are allowed.
+def item_texts(path: Path) -> list[tuple[str, str]]:
+    """The lines of a file of items, and all that each says, cleaned as documents are. Blank lines are allowed.
 
     Raises:
         RecordError: a line is no JSON object, the file is not UTF-8, or holds no item; the message names it.
@@ -96,7 +96,7 @@ def item_texts(path: Path) -> list[tuple[dict[str, Any], str]]:
                 if line.strip():
                     row = _row(line, f"{path}:{number}")
                     said = _said({key: part for key, part in row.items() if key not in BESIDE})
-                    found.append((row, clean_text(" ".join(said))))
+                    found.append((line.rstrip("\n"), clean_text(" ".join(said))))
     except UnicodeDecodeError as error:
         raise RecordError(f"{path}: {not_utf8(error)}") from None
     if not found:
