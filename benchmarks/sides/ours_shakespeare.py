@@ -13,8 +13,6 @@ from benchmarks.sides import ours_common
 from benchmarks.sides.ours_common import NEVER
 from components.data.tokens import TokenFileWriter
 from components.evaluation.perplexity import token_file_loss
-from components.models.sizes import config_for
-from components.models.transformer import GPT
 from components.training.fit import fit
 from components.training.pretraining import PretrainModule
 
@@ -32,7 +30,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         "pretrain",
         {
             "seed": options["seed"],
-            "model.shape": SIZE,
+            "model": {"kind": "nanochat", "shape": SIZE},
             "limits.context_length": CONTEXT,
             "pretrain.batch_size": BATCH,
             "pretrain.validation_interval": NEVER,
@@ -44,7 +42,8 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
 
     def module() -> PretrainModule:
         torch.manual_seed(options["seed"])
-        return PretrainModule(stage, GPT(config_for(SIZE, vocab_size=characters, context_length=CONTEXT)))
+        network = stage.model.network(None, vocab_size=characters, context_length=CONTEXT).train()
+        return PretrainModule(stage, network)
 
     def run_round() -> float:
         started = time.perf_counter()

@@ -52,7 +52,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
 
     def around(name: str) -> Treating:
         (home / "state" / name).mkdir(parents=True)
-        return Treating(home / "state" / name, here, 1, section.memory_mb, home / "state/items")
+        return Treating(home / "state" / name, here, section.memory_mb, 1, home / "state/items")
 
     def run_round() -> float:
         for name in ("state", "treated"):

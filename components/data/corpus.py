@@ -1,34 +1,42 @@
-"""Cleaning, exact de-duplication and splits of raw records, shard by shard (pandas)."""
+"""Cleaning, exact de-duplication and splits of raw records, portion by portion (pandas)."""
 
 import hashlib
+import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from networkx.utils import UnionFind
 
 from components.data.digests import hash_fraction
+from components.data.joining import ROW_BITS, stand_in, write_digests
+from components.data.portions import Portion, portions
 from components.data.records import (
     Comparison,
     Demonstration,
     Document,
+    Problems,
     Prompt,
     as_chat,
     as_message,
     group_of,
     read_records,
 )
+from components.data.shards import UNCOMPRESSED
 
 if TYPE_CHECKING:
     from components.stages.prepare import Prepare
 
 SPLITS = ("train", "validation", "test")
-SHARD_CHARACTERS = 8_000_000  # a shard ends here however few records that are
+SCHEMAS: dict[str, type[Document] | type[Demonstration]] = {"documents": Document, "demonstrations": Demonstration}
+ROWS, FOUND = "rows.parquet", "found.json"
+# Said, since a column of no row has no type of its own.
+COLUMNS = {"number": "int64", "id": "str", "group": "str", "corpus": "str", "text": "str", "split": "str"}
 _NO_CONTROL = dict.fromkeys([c for c in range(32) if chr(c) not in "\n\t"] + [0x7F])  # a table for str.translate
 
 
@@ -45,6 +53,9 @@ class CorpusReport:
 
 def clean_text(text: str) -> str:
     """NFC form, control characters out, runs of blanks joined, blank lines and outer blanks removed."""
+    flat = text.replace("\n", " ")
+    if flat.isprintable() and "  " not in flat and flat == flat.strip() and unicodedata.is_normalized("NFC", text):
+        return text  # as most are; to take the others apart is five times the work
     text = unicodedata.normalize("NFC", text).translate(_NO_CONTROL)
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line)
@@ -55,79 +66,66 @@ def conversation_text(messages: list[dict[str, str]]) -> str:
     return "\n".join(message["content"].replace("\n", " ") for message in messages)
 
 
-def read_shards(data: Path, params: "Prepare", report: CorpusReport) -> Iterator[pd.DataFrame]:
-    """Yield cleaned, unique records as frames of at most `shard_records` rows, fewer where they are long.
+def portions_of(data: Path, limit: int) -> list[Portion]:
+    """Documents and then demonstrations in portions: all, or `limit` records, half of each kind where there are so
+    many."""
+    files = [sorted(data.glob(f"{kind}/*.jsonl")) for kind in SCHEMAS]
+    if not limit:
+        return [portion for kind in files for portion in portions(kind)]
+    documents, demonstrations = (sum(portion.records for portion in portions(kind, limit)) for kind in files)
+    first = min(documents, max((limit + 1) // 2, limit - demonstrations))
+    counts = (first, min(demonstrations, limit - first))
+    return [portion for kind, count in zip(files, counts, strict=True) if count for portion in portions(kind, count)]
 
-    Columns: id, group, corpus, text (plain), messages (list of role and content, or None for a document), split. What
-    is kept of all records is a digest of each text, 16 bytes.
+
+def clean_portion(params: "Prepare", partitions: int, part: tuple[int, Portion], out: Path) -> None:
+    """Clean a portion's records, given its number. Writes the digests of their texts too, and what was found.
+
+    Columns: number (of `components.data.joining`), id, group, corpus, text (plain), messages (list of role and content,
+    or None for a document), split.
 
     Raises:
-        RecordError: rows of a file break their schema.
+        RecordError: the file is not UTF-8.
     """
-    seen: set[bytes] = set()
-    rows: list[dict[str, Any]] = []
-    characters = 0
-    for row in _raw_rows(data, params.max_records):
-        rows.append(row)
-        characters += len(row["text"] or "") + sum(len(message["content"]) for message in row["messages"] or ())
-        if len(rows) == params.shard_records or characters >= SHARD_CHARACTERS:
-            yield _process(rows, params, seen, report)
-            rows, characters = [], 0
-    if rows:
-        yield _process(rows, params, seen, report)
-
-
-def _raw_rows(data: Path, limit: int) -> Iterator[dict[str, Any]]:
-    """All records, or the first `limit` of documents and demonstrations in turn, so that neither kind is left out."""
-    kinds = (_documents(data), _demonstrations(data))
-    if not limit:
-        return chain(*kinds)
-    return islice((row for pair in zip_longest(*kinds) for row in pair if row is not None), limit)
-
-
-def _documents(data: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(data.glob("documents/*.jsonl")):
-        for document in read_records(path, Document):
-            yield {
-                "id": document.id,
-                "group": group_of(document),
-                "corpus": document.corpus,
-                "text": document.text,
-                "messages": None,
-            }
-
-
-def _demonstrations(data: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(data.glob("demonstrations/*.jsonl")):
-        for demonstration in read_records(path, Demonstration):
-            yield {
-                "id": demonstration.id,
-                "group": group_of(demonstration),
-                "corpus": "",
-                "text": None,
-                "messages": as_chat(demonstration.messages),
-            }
-
-
-def _process(rows: list[dict[str, Any]], params: "Prepare", seen: set[bytes], report: CorpusReport) -> pd.DataFrame:
-    """Clean one shard; `seen` (digests of the texts so far) and `report` are updated in place."""
+    (number, portion), problems = part, Problems()
+    kind = portion.file.parent.name
+    rows = [_row(record) for record in portion.read(SCHEMAS[kind], problems)]
     frame = pd.DataFrame(rows, columns=["id", "group", "corpus", "text", "messages"])
-    report.read += len(frame)
-    report.read_conversations += int(frame["messages"].notna().sum())
+    frame.insert(0, "number", (number << ROW_BITS) + np.arange(len(frame)))
     frame["messages"] = frame["messages"].map(_clean_messages, na_action="ignore")
     frame["text"] = [
         clean_text(text) if messages is None else conversation_text(messages)
         for text, messages in zip(frame["text"], frame["messages"], strict=True)
     ]
+    frame["split"] = [split_of(group, params) for group in frame["group"]]
     empty = (frame["text"] == "") | frame["messages"].map(_has_empty_turn, na_action="ignore").eq(True)
-    digests = frame["text"].map(lambda text: hashlib.sha256(text.encode()).digest()[:16])
-    duplicate = ~empty & (digests.duplicated() | digests.isin(seen))
-    report.dropped.update({"empty": int(empty.sum()), "duplicate": int(duplicate.sum())})
-    frame, digests = frame[~empty & ~duplicate].copy(), digests[~empty & ~duplicate]
-    seen.update(digests)
-    frame["split"] = frame["group"].map(lambda group: split_of(group, params))
-    report.kept.update(Counter(frame["split"]))
-    return frame
+    found = {"read": len(frame), "empty": int(empty.sum()), "problems": [problems.count, problems.shown]}
+    frame = frame[~empty]
+    write_digests(out, partitions, frame["text"], frame["number"].to_numpy())
+    frame.astype(COLUMNS).to_parquet(out / ROWS, index=False, compression=UNCOMPRESSED)
+    (out / FOUND).write_text(json.dumps({"kind": kind, **found}))
+
+
+def _row(record: Document | Demonstration) -> dict[str, Any]:
+    named: dict[str, Any] = {"id": record.id, "group": group_of(record)}
+    if isinstance(record, Document):
+        return {**named, "corpus": record.corpus, "text": record.text, "messages": None}
+    return {**named, "corpus": "", "text": None, "messages": as_chat(record.messages)}
+
+
+def thin_portion(repeated: Sequence[Path], cleaned: Path, out: Path) -> None:
+    """A cleaned portion without the records whose text stood before; `repeated` are files of `joining.later`."""
+    frame = pd.read_parquet(cleaned / ROWS)
+    again = stand_in(repeated, frame["number"])
+    frame[~again].to_parquet(out / ROWS, index=False, compression=UNCOMPRESSED)
+    kept = Counter(frame["split"][~again])
+    (out / FOUND).write_text(json.dumps({"duplicate": int(again.sum()), "kept": kept}))
+
+
+def read_found(folder: Path) -> dict[str, Any]:
+    """What was found of a portion."""
+    found: dict[str, Any] = json.loads((folder / FOUND).read_text())
+    return found
 
 
 def _clean_messages(messages: list[dict[str, str]]) -> list[dict[str, str]]:

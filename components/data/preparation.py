@@ -1,60 +1,72 @@
 """Cleaning, de-duplicating and splitting a corpus; tokenizer, token files, demonstrations and prompts of it.
 
-Records pass through in shards. What does grow in memory with the data is a digest of each text, the tokenizer's count
-of different words, and the prompts.
+Records pass through in shards, which any worker can make. What does grow in memory with the data is the tokenizer's
+count of different words, and the prompts.
 """
 
-import itertools
+import json
 import logging
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from components.data.chat import ENCODED_TOGETHER, ChatTokenizer
 from components.data.corpus import (
+    ROWS,
     SPLITS,
     CorpusReport,
     clean_comparisons,
+    clean_portion,
     clean_prompts,
+    portions_of,
     prompt_use_of,
-    read_shards,
+    read_found,
     role_of,
+    thin_portion,
 )
 from components.data.demonstrations import count_too_long
+from components.data.joining import later, partitions
 from components.data.prompts import USES, PromptPool
 from components.data.records import (
     Comparison,
     Demonstration,
+    Problems,
     RecordError,
     as_chat,
     as_message,
     group_of,
     write_records,
 )
+from components.data.shards import Workplace
 from components.data.tokenizer import train_tokenizer
-from components.data.tokens import TokenFileMeta, TokenFileWriter
+from components.data.tokens import TokenFileMeta, TokenFileWriter, dtype_of
 from components.progress import Progress
 from components.work import Work
 
 if TYPE_CHECKING:
     from components.stages.prepare import Prepare
 
+IDS, PARTS = "ids.bin", "parts.json"
 logger = logging.getLogger(__name__)
 
 
 def prepare(stage: "Work[Prepare]") -> None:
-    """The whole stage; cleaned shards are kept in the state folder between its passes.
+    """The whole stage; what was made of shards is kept in the state folder until it ends.
 
     Raises:
         RecordError: records break their schema, or there are too few; the message says of what.
     """
-    report = CorpusReport()
-    shards = _clean(stage, report)
-    chat = _tokenizer(stage, shards, report)
-    metas = _encode(stage, shards, chat)
+    report, params = CorpusReport(), stage.section
+    with params.workers.open() as crew:
+        at = Workplace(stage.state / "shards", crew, params.memory_mb)
+        shards = _clean(stage, at, report)
+        chat = _tokenizer(stage, shards, report)
+        metas = _encode(stage, at, shards, chat)
     supplied = _user_comparisons(stage, chat, report)
     report.kept["user comparisons"] = write_records(stage.path("comparisons.jsonl"), supplied)
     _export_conversations(stage, shards, chat, report)
@@ -77,56 +89,73 @@ def _tokenizer(stage: "Work[Prepare]", shards: list[Path], report: CorpusReport)
     return ChatTokenizer(tokenizer)
 
 
-def _clean(stage: "Work[Prepare]", report: CorpusReport) -> list[Path]:
+def _clean(stage: "Work[Prepare]", at: Workplace, report: CorpusReport) -> list[Path]:
     """Pass 1: cleaned, unique records, a pickle-free file a shard."""
-    folder = stage.state / "shards"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    paths: list[Path] = []
-    with Progress(_count_records(stage.read("data"), stage.section.max_records), "records cleaned") as progress:
-        for number, frame in enumerate(read_shards(stage.read("data"), stage.section, report)):
-            paths.append(folder / f"{number:05d}.parquet")
-            frame.to_parquet(paths[-1])
-            progress.advance(report.read - progress.done)
-    return paths
+    params = stage.section
+    parts = list(enumerate(portions_of(stage.read("data"), params.max_records)))
+    cleaned = at.map(partial(clean_portion, params, partitions(len(parts))), parts, "cleaned", "portions cleaned")
+    problems, kind = Problems(), ""
+    for found in map(read_found, cleaned):
+        if found["kind"] != kind:
+            _check(problems, kind)
+            problems, kind = Problems(), found["kind"]
+        problems.update(Problems(*found["problems"]))
+        report.read += found["read"]
+        report.read_conversations += found["read"] if kind == "demonstrations" else 0
+        report.dropped["empty"] += found["empty"]
+    _check(problems, kind)
+    repeated = later(cleaned, at)
+    shards = at.map(partial(thin_portion, repeated), cleaned, "unique", "portions thinned")
+    for found in map(read_found, shards):
+        report.dropped["duplicate"] += found["duplicate"]
+        report.kept.update(found["kept"])
+    return shards
 
 
-def _count_records(data: Path, limit: int) -> int:
-    """About how many records will pass: one a line."""
-    count = 0
-    for path in itertools.chain(data.glob("documents/*.jsonl"), data.glob("demonstrations/*.jsonl")):
-        with path.open("rb") as file:
-            count += sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    return min(count, limit) if limit else count
+def _check(problems: Problems, kind: str) -> None:
+    problems.check(f"malformed {kind.removesuffix('s')} row(s)")
 
 
 def _training_texts(shards: list[Path], report: CorpusReport) -> Iterator[str]:
+    own = [("split", "==", "train")]
     with Progress(report.kept["train"], "texts read for the tokenizer") as progress:
         for shard in shards:
-            for text in _read(shard).query("split == 'train'")["text"]:
+            for text in pd.read_parquet(shard / ROWS, columns=["text"], filters=own)["text"]:
                 progress.advance()
                 yield text
 
 
-def _read(shard: Path) -> pd.DataFrame:
-    return pd.read_parquet(shard)
-
-
-def _encode(stage: "Work[Prepare]", shards: list[Path], chat: ChatTokenizer) -> dict[str, TokenFileMeta]:
+def _encode(stage: "Work[Prepare]", at: Workplace, shards: list[Path], chat: ChatTokenizer) -> dict[str, TokenFileMeta]:
     """Pass 2: token files."""
+    encode = partial(_encode_shard, stage.path("tokenizer.json"))
     writers = {
         split: TokenFileWriter(stage.path(f"tokens/{split}.json"), vocab_size=chat.vocab_size, endoftext=chat.endoftext)
         for split in SPLITS
     }
-    with Progress(len(shards), "shards encoded") as progress:
-        for shard in shards:
-            for (split, corpus), rows in _read(shard).groupby(["split", "corpus"]):
-                texts = rows["text"].tolist()
-                encodings = chat.tokenizer.encode_batch_fast(texts)
-                ids = (encoding.ids for encoding in encodings)
-                writers[str(split)].extend(texts, ids, corpus=str(corpus))
-            progress.advance()
+    for encoded in at.map(encode, shards, "encoded", "shards encoded"):
+        ids, start = np.fromfile(encoded / IDS, dtype_of(chat.vocab_size)), 0
+        for part in json.loads((encoded / PARTS).read_text()):
+            split, tokens = part.pop("split"), part.pop("tokens")
+            writers[split].append(ids[start : start + tokens], **part)
+            start += tokens
     return {split: writer.close() for split, writer in writers.items()}
+
+
+def _encode_shard(tokenizer: Path, shard: Path, out: Path) -> None:
+    """The ids of a shard's texts, each followed by end-of-text, by split and corpus; and how many of what there are."""
+    chat, parts = ChatTokenizer.load(tokenizer), []
+    dtype = dtype_of(chat.vocab_size)
+    rows = pd.read_parquet(shard / ROWS, columns=["split", "corpus", "text"])
+    with (out / IDS).open("wb") as file:
+        for (split, corpus), own in rows.groupby(["split", "corpus"]):
+            texts, tokens = own["text"].tolist(), 0
+            for encoding in chat.tokenizer.encode_batch_fast(texts):
+                ids = np.asarray([*encoding.ids, chat.endoftext], dtype)
+                file.write(ids.tobytes())
+                tokens += len(ids)
+            size = sum(len(text.encode()) for text in texts)
+            parts.append({"split": split, "corpus": corpus, "tokens": tokens, "bytes": size, "documents": len(texts)})
+    (out / PARTS).write_text(json.dumps(parts))
 
 
 def _user_comparisons(stage: "Work[Prepare]", chat: ChatTokenizer, report: CorpusReport) -> Iterator[Comparison]:
@@ -166,7 +195,7 @@ def _export_conversations(
 
 def _conversations(shard: Path, stage: "Work[Prepare]") -> pd.DataFrame:
     """The multi-turn conversations of a shard with the role each plays after pretraining."""
-    frame = _read(shard)
+    frame = pd.read_parquet(shard / ROWS)
     frame = frame[frame["messages"].notna()].copy()
     frame["messages"] = frame["messages"].map(list)
     frame["role"] = [

@@ -131,33 +131,45 @@ def read_records(path: Path, schema: type[Record]) -> Iterator[Record]:
     Raises:
         RecordError: rows broke the schema; the message lists them, up to `PROBLEM_LIMIT`. Or the file is not UTF-8.
     """
-    adapter = _ADAPTERS[schema]
     problems = Problems()
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    if line.strip():
-                        yield adapter.validate_json(line)
-                except ValidationError as error:
-                    problems.add(f"{path}:{number}", reason(error))
+            yield from valid_rows(lines, schema, problems, path=path)
     except UnicodeDecodeError as error:
         raise RecordError(f"{path}: {not_utf8(error)}") from None
     problems.check(f"malformed {schema.__name__.lower()} row(s)")
 
 
+def valid_rows(
+    lines: Iterable[str], schema: type[Record], problems: "Problems", *, path: Path, first: int = 1
+) -> Iterator[Record]:
+    """Yield the records of lines, of which the first is number `first` of a file; the others' faults are added up."""
+    adapter = _ADAPTERS[schema]
+    for number, line in enumerate(lines, start=first):
+        try:
+            if line.strip():
+                yield adapter.validate_json(line)
+        except ValidationError as error:
+            problems.add(f"{path}:{number}", reason(error))
+
+
 class Problems:
     """Counts what is wrong with rows and keeps the first of it to show."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._shown: list[str] = []
+    def __init__(self, count: int = 0, shown: Iterable[str] = ()) -> None:
+        self.count = count
+        self.shown = list(shown)
 
     def add(self, origin: str, reason: str) -> None:
         """Take in the reason why a row cannot be used."""
         self.count += 1
-        if len(self._shown) < PROBLEM_LIMIT:
-            self._shown.append(f"  {origin}: {reason}")
+        if len(self.shown) < PROBLEM_LIMIT:
+            self.shown.append(f"  {origin}: {reason}")
+
+    def update(self, other: "Problems") -> None:
+        """Take in what is wrong with rows that come after these."""
+        self.count += other.count
+        self.shown += other.shown[: PROBLEM_LIMIT - len(self.shown)]
 
     def check(self, what: str) -> None:
         """Raise if there was any.
@@ -167,7 +179,7 @@ class Problems:
         """
         if self.count:
             more = [f"  and {self.count - PROBLEM_LIMIT} more"] if self.count > PROBLEM_LIMIT else []
-            raise RecordError("\n".join([f"{self.count} {what}:", *self._shown, *more]))
+            raise RecordError("\n".join([f"{self.count} {what}:", *self.shown, *more]))
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -15,6 +15,11 @@ from torch import Tensor
 from components.data.records import RecordError
 
 SHARD_BYTES = 512 * 2**20  # what a store of files sends, hashes and resumes at once
+
+
+def dtype_of(vocab_size: int) -> np.dtype[Any]:
+    """The type of ids in files."""
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class TokenFileWriter:
     def __init__(self, index: Path, *, vocab_size: int, endoftext: int, shard_bytes: int = SHARD_BYTES) -> None:
         index.parent.mkdir(parents=True, exist_ok=True)
         self.index = index
-        self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+        self.dtype = dtype_of(vocab_size)
         self.endoftext = endoftext
         self.tokens = self.bytes = self.documents = self._shards = 0
         self._most = shard_bytes // self.dtype.itemsize
@@ -86,12 +91,16 @@ class TokenFileWriter:
 
     def extend(self, texts: Iterable[str], ids: Iterable[list[int]], *, corpus: str = "") -> None:
         """Write documents of a corpus, given as texts and their ids."""
-        open_corpus = self._corpora.setdefault(corpus, _Corpus())
         for text, document in zip(texts, ids, strict=True):
-            self._write(open_corpus, np.asarray([*document, self.endoftext], self.dtype))
-            self.tokens += len(document) + 1
-            self.bytes += len(text.encode())
-            self.documents += 1
+            together = np.asarray([*document, self.endoftext], self.dtype)
+            self.append(together, corpus=corpus, bytes=len(text.encode()), documents=1)
+
+    def append(self, ids: NDArray[np.generic], *, corpus: str, bytes: int, documents: int) -> None:
+        """Write documents of a corpus that are encoded and end in end-of-text, given how many bytes their texts are."""
+        self._write(self._corpora.setdefault(corpus, _Corpus()), ids)
+        self.tokens += len(ids)
+        self.bytes += bytes
+        self.documents += documents
 
     def _write(self, corpus: _Corpus, ids: NDArray[np.generic]) -> None:
         """A document may go on in the next shard."""

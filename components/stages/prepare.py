@@ -6,12 +6,15 @@ every choice (validation) and for the last word (test), and a report of what was
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
+from components.data.workers.local import LocalWorkers
 from components.sections.base import Count, NaturalNumber, OpenFraction, section
 from components.sections.limits import Limits
+from components.sections.seam import Seam
 from components.stage import Kind, Several, Stage
 
 if TYPE_CHECKING:
@@ -24,15 +27,19 @@ SMALLEST_VOCABULARY = 300
 
 @section
 class Prepare:
-    """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their group."""
+    """Cleaning, splits and tokenizer; fractions are of conversations, decided by a hash of their group.
+
+    `workers` says who works on shards, `memory_mb` what joining them may take.
+    """
 
     vocab_size: Annotated[int, Field(ge=0, le=2**32)]  # 0: no tokenizer is trained, that of the model `base` is taken
     max_records: NaturalNumber  # read this many and no more, of both kinds in turn; 0 for all
-    shard_records: Count
     validation_fraction: OpenFraction
     test_fraction: OpenFraction
     demonstration_fraction: OpenFraction
     prompts_per_conversation: Count
+    workers: Annotated[Any, Seam("components.data.workers")] = field(default_factory=lambda: LocalWorkers(kind="local"))
+    memory_mb: Annotated[int, Field(ge=64, lt=2**24)] = 512
 
     @model_validator(mode="after")
     def _training_data_remains(self) -> "Prepare":

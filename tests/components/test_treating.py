@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from components.data.records import RecordError
+from components.data.treating import quality
 from components.data.treating.documents import dropped
 from components.data.treating.near_duplicates import joined, shingles, signatures
 from components.data.treating.quality import is_kept
@@ -167,3 +168,18 @@ def test_documents_of_one_id_are_judged_each_by_itself(tmp_path):
 
 def test_a_filter_of_small_alpha_keeps_nearly_all():
     assert all(is_kept(0.5, draw, 0.001) for draw in np.linspace(0.01, 0.99, 1000))
+
+
+def test_words_are_hashed_to_the_columns_that_scikit_learn_gives_them(monkeypatch):
+    from sklearn.feature_extraction.text import HashingVectorizer  # noqa: PLC0415
+
+    draw = random.Random(5)
+    texts = ["", "A a A b", "Straße  É \t\n x\u00a0y 1,000.5 don't", *(prose(draw, 300) for _ in range(30))]
+    theirs = HashingVectorizer(
+        n_features=quality.FEATURES, alternate_sign=False, tokenizer=str.split, token_pattern=None
+    ).transform(texts)
+    monkeypatch.setattr(quality, "REMEMBERED", 50)  # and some are forgotten on the way
+    for _ in range(2):
+        ours = quality.hashed(texts)
+        assert ours.shape == theirs.shape and abs(ours - theirs).max() < 1e-15
+        assert ours.nnz == theirs.nnz > 1000

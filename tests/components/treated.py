@@ -29,7 +29,7 @@ def files_of(folder, *parts):
 
 def treating(folder, seed=1):
     folder.mkdir(parents=True, exist_ok=True)
-    return Treating(folder, here, seed, 256, folder / "items")
+    return Treating(folder, here, 256, seed, folder / "items")
 
 
 def shards_of(folder, *parts):

@@ -79,6 +79,7 @@ def test_pandas_is_imported_where_frames_are():
         "components/data/prompts.py",
         "components/evaluation/report.py",
         "components/evaluation/study.py",
+        "components/data/joining.py",
         "components/data/preparation.py",
     }
 

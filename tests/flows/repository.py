@@ -23,7 +23,6 @@ from tests.contracts.imports import ROOT
 TINY = {
     "ingest.source": {"kind": "folder", "path": "raw"},
     "prepare.vocab_size": 400,
-    "prepare.shard_records": 60,
     "prepare.validation_fraction": 0.1,
     "prepare.test_fraction": 0.2,
     "limits.max_prompt_tokens": 24,

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components.data.digests import file_md5
-from components.data.treating.documents import ROW_BITS, Treating, dropped, kept, write_shard
+from components.data.joining import ROW_BITS
+from components.data.treating.documents import Treating, dropped, kept, write_shard
 from components.data.treating.overlaps import Grams, item_texts, study_length, without, words
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from rensa import RMinHash
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from components.data.joining import pairs, partitions, write_keys
 from components.data.treating.documents import Treating, drop_numbers, kept
-from components.data.treating.joining import pairs, partitions, write_keys
 
 if TYPE_CHECKING:
     from components.data.treatments.near_duplicates import NearDuplicates
@@ -26,7 +26,7 @@ def without_near_duplicates(shards: list[Path], treating: Treating, params: "Nea
     members, going = joined(found), treating.folder / "going.parquet"
     members.to_parquet(going, index=False)
     treating.figures |= {"dropped": len(members), "pairs": len(found)}
-    return treating.map(partial(drop_numbers, going, "near duplicate"), shards, "kept", "shards thinned")
+    return treating.map(partial(drop_numbers, [going], "near duplicate"), shards, "kept", "shards thinned")
 
 
 def joined(pairs: pd.DataFrame) -> pd.DataFrame:

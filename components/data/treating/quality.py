@@ -1,14 +1,18 @@
 """Documents that read like a corpus one trusts: a classifier and a Pareto rule (Brown et al. 2020, appendix A)."""
 
+from array import array
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 from scipy.special import expit
-from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
+from sklearn.utils import murmurhash3_32
 
 from components.data.digests import hash_fraction
 from components.data.records import RecordError
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from components.data.treatments.quality import Quality
 
 FEATURES = 2**18  # hashed words
+REMEMBERED = 2**20  # words whose column a worker knows
 APART = 5  # one in so many of the sample is not learnt from, and says how well the classifier tells the two kinds
 
 
@@ -64,13 +69,31 @@ def _lowest(documents: pd.DataFrame, sample: int) -> pd.DataFrame:
     return documents.sort_values(["draw", "id"]).groupby("good").head(sample)
 
 
-def _hashed(texts: "pd.Series[str]") -> Any:
-    return HashingVectorizer(n_features=FEATURES, alternate_sign=False, analyzer=_words).transform(texts)
+class _Columns(dict[str, int]):
+    """The column of each word that was met: words repeat, and looking one up is a tenth of hashing it."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        self[word] = column = abs(murmurhash3_32(word, seed=0)) % FEATURES
+        return column
 
 
-def _words(text: str) -> list[str]:
-    """What blanks part: the tokenizer beside which GPT-3's features were hashed (Spark's)."""
-    return text.lower().split()
+_columns = _Columns()
+
+
+def hashed(texts: Sequence[str]) -> csr_array:
+    """How often each hashed word stands in N texts, [N, FEATURES], rows of length 1.
+
+    Words are what blanks part: the tokenizer beside which GPT-3's features were hashed (Spark's).
+    """
+    ends, columns = np.zeros(len(texts) + 1, dtype=np.int64), array("i")
+    for row, text in enumerate(texts, start=1):
+        columns.extend(map(_columns.__getitem__, text.lower().split()))
+        ends[row] = len(columns)
+    counts = csr_array((np.ones(len(columns)), np.asarray(columns, dtype=np.int32), ends), (len(texts), FEATURES))
+    counts.sum_duplicates()
+    return normalize(counts, copy=False)
 
 
 def _learn(sample: pd.DataFrame, path: Path) -> dict[str, Any]:
@@ -81,8 +104,10 @@ def _learn(sample: pd.DataFrame, path: Path) -> dict[str, Any]:
     learnt, held = sample[~apart], sample[apart]
     if learnt["good"].nunique() < 2:
         raise RecordError(f"a quality filter has {len(sample)} documents to learn from: bring more")
-    classifier = LogisticRegression(max_iter=1000, class_weight="balanced").fit(_hashed(learnt["text"]), learnt["good"])
-    right = classifier.predict(_hashed(held["text"])) == held["good"]
+    classifier = LogisticRegression(max_iter=1000, class_weight="balanced").fit(
+        hashed(learnt["text"].tolist()), learnt["good"]
+    )
+    right = classifier.predict(hashed(held["text"].tolist())) == held["good"]
     np.savez(path, coefficients=classifier.coef_[0], intercept=classifier.intercept_)
     return {"sample": len(sample), "held_out": len(held), "accuracy_held_out": float(right.mean())}
 
@@ -105,7 +130,7 @@ def _keep(weights: Path, corpora: tuple[str, ...], alpha: float, seed: int, shar
     documents = kept(shard)
     judged = documents[documents["corpus"].isin(corpora)]
     coefficients, intercept = _weights(weights)
-    scores = expit(_hashed(judged["text"]) @ coefficients + intercept) if len(judged) else []
+    scores = expit(hashed(judged["text"].tolist()) @ coefficients + intercept) if len(judged) else []
     draws = _draws(judged, f"quality:{seed}")
     stay = [is_kept(score, draw, alpha) for score, draw in zip(scores, draws, strict=True)]
     table = pd.DataFrame({"corpus": judged["corpus"], "score": scores, "kept": stay})

@@ -74,7 +74,7 @@ def _treating(stage: "Work[Treat]", name: str, crew: Crew) -> Treating:
     params = stage.section
     folder = stage.state / name
     folder.mkdir(parents=True, exist_ok=True)
-    return Treating(folder, crew, stage.seed, params.memory_mb, stage.path("items"))
+    return Treating(folder, crew, params.memory_mb, stage.seed, stage.path("items"))
 
 
 def _count(shards: list[Path], treating: Treating) -> dict[str, dict[str, int]]:
