@@ -42,7 +42,7 @@ def main() -> None:
     os.chdir(WORK)  # sides and the workload read and write below it
     workload.build(WORK)
     about = machine.describe() | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
-    name = machine.name(about)
+    name, arguments.faster = machine.name(about), machine.faster(about)
     rows = report.kept(arguments.out, name, arguments.only)
     for group in arguments.only:
         rows += [dataclasses.replace(row, group=group) for row in GROUPS[group](arguments)]
@@ -89,8 +89,8 @@ GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "shakespeare": lambda arguments: absolute.shakespeare(WORK, arguments.shakespeare),
     "sft": lambda _: _compare(cases.fine_tuning()),
     "reward": lambda _: _compare(cases.reward_model()),
-    "ppo": lambda _: _compare(cases.ppo()),
-    "generation": lambda _: _compare(cases.generation()),
+    "ppo": lambda arguments: _compare(cases.ppo(arguments.faster)),
+    "generation": lambda arguments: _compare(cases.generation(arguments.faster)),
     "smollm2": _adopted,
     "preparation": _preparation,
     "treatment": lambda _: absolute.treatment(WORK),

@@ -46,13 +46,17 @@ def describe() -> dict[str, Any]:
     }
 
 
+def faster(machine: Mapping[str, Any]) -> str:
+    """The type that the machine multiplies in clearly faster, or fp32."""
+    return "bf16" if machine["bf16_gflops"] > 1.2 * machine["fp32_gflops"] else "fp32"
+
+
 def name(machine: Mapping[str, Any]) -> str:
     """What results of such a machine are kept by: processor, cores, accelerator, and bf16 where that is clearly faster.
 
     Processors that differ in that one alone may call themselves alike.
     """
-    faster = "bf16" if machine["bf16_gflops"] > 1.2 * machine["fp32_gflops"] else "fp32"
-    said = f"{machine['processor']} {machine['cores']} cores {machine['accelerator'] or ''} {faster}"
+    said = f"{machine['processor']} {machine['cores']} cores {machine['accelerator'] or ''} {faster(machine)}"
     return re.sub(r"\W+", "-", re.sub(r"\((R|TM|r|tm)\)", "", said)).strip("-").lower()
 
 

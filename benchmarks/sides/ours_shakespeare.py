@@ -67,7 +67,7 @@ def _optimizer() -> dict[str, Any]:
         "name": "muon",
         "learning_rate": 0.006,
         "matrix_learning_rate": 0.014,
-        "weight_decay": 0.0,
+        "weight_decay": 0.1,
         "gradient_clip": 1.0,
         "warmup_steps": 20,
         "decay": "linear",

@@ -6,12 +6,10 @@ every choice (validation) and for the last word (test), and a report of what was
 """
 
 from collections.abc import Iterator
-from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from components.data.workers.local import LocalWorkers
 from components.sections.base import Count, NaturalNumber, OpenFraction, section
 from components.sections.limits import Limits
 from components.sections.seam import Seam
@@ -33,12 +31,12 @@ class Prepare:
     """
 
     vocab_size: Annotated[int, Field(ge=0, le=2**32)]  # 0: no tokenizer is trained, that of the model `base` is taken
-    max_records: NaturalNumber  # read this many and no more, of both kinds in turn; 0 for all
+    max_records: NaturalNumber  # read this many and no more, half of each kind; 0 for all
+    workers: Annotated[Any, Seam("components.data.workers")]
     validation_fraction: OpenFraction
     test_fraction: OpenFraction
     demonstration_fraction: OpenFraction
     prompts_per_conversation: Count
-    workers: Annotated[Any, Seam("components.data.workers")] = field(default_factory=lambda: LocalWorkers(kind="local"))
     memory_mb: Annotated[int, Field(ge=64, lt=2**24)] = 512
 
     @model_validator(mode="after")

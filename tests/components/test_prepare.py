@@ -2,11 +2,13 @@
 
 import json
 import random
+import shutil
 
 import pytest
 
+from components.data import joining, portions
 from components.data.chat import ChatTokenizer
-from components.data.digests import hash_fraction
+from components.data.digests import file_md5, folder_md5, hash_fraction
 from components.data.preparation import prepare
 from components.data.records import Comparison, Demonstration, Prompt, RecordError, group_of, read_records
 from components.data.sources.folder import FolderSource
@@ -166,3 +168,29 @@ def test_a_long_system_message_leaves_the_users_words_in_every_prompt(place):
             assert ids[-2] == chat.encode_text(plain[-1]["content"])[-1]
     assert stage.metrics["cut"]["user_comparisons"] == 1
     assert stage.metrics["dropped"]["answers_of_demonstrations_after_too_long_a_turn"] > 0
+
+
+def test_portions_by_several_workers_give_the_bytes_of_one_portion_by_none(place, tmp_path, monkeypatch):
+    rows = conversations()
+    texts = [{"id": f"d{i}", "text": f"river stone {i % 70} lamp"} for i in range(90)]
+    names = ("tokens", "tokenizer.json", "demonstrations", "prompts", "report.md")
+
+    def made(stage):
+        return {name: (folder_md5 if stage.path(name).is_dir() else file_md5)(stage.path(name)) for name in names}
+
+    alone = place({"talk.jsonl": rows, "texts.jsonl": texts})
+    whole, dropped = made(alone), alone.metrics["dropped"]
+    shutil.rmtree(alone.state)
+    monkeypatch.setattr(portions, "PORTION_BYTES", 2000)
+    monkeypatch.setattr(joining, "SHARDS_A_PARTITION", 4)
+    several = place({}, prepare__workers={"kind": "local", "processes": 2})
+    assert made(several) == whole
+    assert several.metrics["dropped"] == dropped and dropped["duplicate"] == 20
+    assert len(list((several.state / "shards/unique").iterdir())) > 8
+
+    # What was made of shards is not made again; what is missing is.
+    shutil.rmtree(several.out)
+    shutil.rmtree(several.state / "shards/encoded/00001")
+    kept = several.state / "shards/cleaned/00000/rows.parquet"
+    before = kept.stat().st_mtime_ns
+    assert made(place({})) == whole and kept.stat().st_mtime_ns == before
