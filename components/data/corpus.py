@@ -118,8 +118,8 @@ def thin_portion(repeated: Sequence[Path], cleaned: Path, out: Path) -> None:
     frame = pd.read_parquet(cleaned / ROWS)
     again = stand_in(repeated, frame["number"])
     frame[~again].to_parquet(out / ROWS, index=False, compression=UNCOMPRESSED)
-    kept = Counter(frame["split"][~again])
-    (out / FOUND).write_text(json.dumps({"duplicate": int(again.sum()), "kept": kept}))
+    kept, kind = Counter(frame["split"][~again]), read_found(cleaned)["kind"]
+    (out / FOUND).write_text(json.dumps({"kind": kind, "duplicate": int(again.sum()), "kept": kept}))
 
 
 def read_found(folder: Path) -> dict[str, Any]:

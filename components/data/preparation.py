@@ -169,14 +169,14 @@ def _export_conversations(
     stage: "Work[Prepare]", shards: list[Path], chat: ChatTokenizer, report: CorpusReport
 ) -> None:
     """Pass 3: demonstrations and prompts."""
-    params = stage.section
+    params, talks = stage.section, [shard for shard in shards if read_found(shard)["kind"] == "demonstrations"]
     pool = PromptPool(chat, max_tokens=stage.limits.max_prompt_tokens, per_conversation=params.prompts_per_conversation)
     for split in SPLITS:
-        rows = (row for shard in shards for row in _demonstrations(shard, split, stage, chat, report))
+        rows = (row for shard in talks for row in _demonstrations(shard, split, stage, chat, report))
         count = write_records(stage.path(f"demonstrations/{split}.jsonl"), rows)
         report.kept[f"{split} demonstrations"] = count
-    with Progress(len(shards), "shards searched for prompts") as progress:
-        for shard in shards:
+    with Progress(len(talks), "shards searched for prompts") as progress:
+        for shard in talks:
             pool.add(_conversations(shard, stage))
             progress.advance()
     for prompt in clean_prompts(stage.read("data"), report):
@@ -194,9 +194,8 @@ def _export_conversations(
 
 
 def _conversations(shard: Path, stage: "Work[Prepare]") -> pd.DataFrame:
-    """The multi-turn conversations of a shard with the role each plays after pretraining."""
-    frame = pd.read_parquet(shard / ROWS)
-    frame = frame[frame["messages"].notna()].copy()
+    """The conversations of a shard with the role each plays after pretraining."""
+    frame = pd.read_parquet(shard / ROWS, columns=["id", "group", "split", "messages"])
     frame["messages"] = frame["messages"].map(list)
     frame["role"] = [
         role_of(group, split, stage.section) for group, split in zip(frame["group"], frame["split"], strict=True)
