@@ -93,7 +93,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "generation": lambda arguments: _compare(cases.generation(arguments.faster)),
     "smollm2": _adopted,
     "preparation": _preparation,
-    "treatment": lambda _: absolute.treatment(WORK),
+    "treatment": lambda _: [*absolute.treatment(WORK), absolute.treatment_memory(WORK)],
     "overhead": lambda _: overhead.rows(),
     "serving": lambda _: serving.rows(WORK),
 }

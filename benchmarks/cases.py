@@ -124,7 +124,7 @@ def adopted() -> list[Case]:
         ours = Side("ours", "ours_generate", options | {"model": "smollm2/ours"})
         goals = (Goal("transformers.generate at its best", tuple(BOTH), 2.0),)
         cases.append(Case(f"SmolLM2-135M, generation, batch {batch}", "new tokens/s", ours, theirs, goals))
-    chats: Mapping[str, Any] = {"folder": "smollm2", "context": 128, "batch": 8, "steps": 2}
+    chats: Mapping[str, Any] = {"model": "smollm2", "context": 128, "batch": 8, "steps": 2}
     ours, goals = Side("ours", "ours_sft", chats), (Goal("TRL with peft at its best", tuple(PACKINGS), 1.3),)
     theirs = _settings("trl_sft", chats, PACKINGS)
     return [*cases, Case("SmolLM2-135M, SFT of adapters", "real tokens/s", ours, theirs, goals)]

@@ -23,9 +23,9 @@ LORA = {"kind": "lora", "rank": 16, "alpha": 32.0}
 def start(folder: Path, **options: Any) -> Callable[[], float]:
     """`batch` conversations a step; AdamW, as the peer's.
 
-    `folder` of the options has a model and its chats, and adapters of rank 16 train; without it a new GPT-2 trains.
+    `model` of the options has a model and its chats, and adapters of rank 16 train; without it a new GPT-2 trains.
     """
-    place, context = folder / options.get("folder", ""), options["context"]
+    place, context = folder / options.get("model", ""), options["context"]
     size = "{layers}x{width}x{heads}".format(**options) if "layers" in options else "4x128x2"
     stage = stage_in(
         folder,
@@ -35,7 +35,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
             "limits.context_length": context,
             "limits.max_demonstration_tokens": context,
             "sft.batch_size": options["batch"],
-            "sft.weights": LORA if "folder" in options else {"kind": "full"},
+            "sft.weights": LORA if "model" in options else {"kind": "full"},
             "sft.optimizer": optimizer("adamw"),
             "sft.validation_interval": NEVER,
             "compute.precision": options.get("precision", "auto"),
@@ -44,10 +44,10 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
     )
     data = json.loads((place / "sft.json").read_text())
     pieces = [EncodedChat(*piece) for piece in zip(data["input_ids"], data["loss_mask"], strict=True)]
-    chat = load_tokenizer(place / "ours") if "folder" in options else ChatTokenizer.load(folder / "tokenizer.json")
+    chat = load_tokenizer(place / "ours") if "model" in options else ChatTokenizer.load(folder / "tokenizer.json")
     rows = pad_rows(pieces, pad_id=chat.pad, width=context + 1)
     torch.manual_seed(0)
-    if "folder" in options:
+    if "model" in options:
         model = trainable(load_gpt(place / "ours"), stage.section.weights)
     else:
         model = GPT(config_for(size, vocab_size=options["vocabulary"], context_length=context))

@@ -31,12 +31,12 @@ LONG_ROW = {"cpu": 512, "cuda": 4096}  # tokens; measured on a CPU, where a GPU'
 def start(folder: Path, **options: Any) -> Callable[[], float]:
     """Load the conversations of `sft.json`; a round trains a new model on them.
 
-    `folder` of the options has a model and its chats, and `peft`'s adapters train on all of its linear maps.
+    `model` of the options has a model and its chats, and `peft`'s adapters train on all of its linear maps.
     """
     quieten()
-    place = folder / options.get("folder", "")
+    place = folder / options.get("model", "")
     data, adapters = _load(place / "sft.json"), None
-    if "folder" in options:
+    if "model" in options:
         tokenizer = AutoTokenizer.from_pretrained(place / "theirs")
         adapters = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     else:

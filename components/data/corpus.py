@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from networkx.utils import UnionFind
 
 from components.data.digests import hash_fraction
 from components.data.joining import ROW_BITS, stand_in, write_digests
-from components.data.portions import Portion, portions
+from components.data.portions import Portion, keep_problems, portions
 from components.data.records import (
     Comparison,
     Demonstration,
@@ -28,6 +29,7 @@ from components.data.records import (
     read_records,
 )
 from components.data.shards import UNCOMPRESSED
+from components.progress import Progress
 
 if TYPE_CHECKING:
     from components.stages.prepare import Prepare
@@ -71,11 +73,18 @@ def portions_of(data: Path, limit: int) -> list[Portion]:
     many."""
     files = [sorted(data.glob(f"{kind}/*.jsonl")) for kind in SCHEMAS]
     if not limit:
-        return [portion for kind in files for portion in portions(kind)]
+        return list(_all(list(chain(*files))))
     documents, demonstrations = (sum(portion.records for portion in portions(kind, limit)) for kind in files)
     first = min(documents, max((limit + 1) // 2, limit - demonstrations))
     counts = (first, min(demonstrations, limit - first))
     return [portion for kind, count in zip(files, counts, strict=True) if count for portion in portions(kind, count)]
+
+
+def _all(files: Sequence[Path]) -> Iterator[Portion]:
+    with Progress(max(1, sum(path.stat().st_size for path in files)), "bytes cut into portions") as progress:
+        for portion in portions(files):
+            progress.advance(portion.end - portion.start)
+            yield portion
 
 
 def clean_portion(params: "Prepare", partitions: int, part: tuple[int, Portion], out: Path) -> None:
@@ -99,11 +108,12 @@ def clean_portion(params: "Prepare", partitions: int, part: tuple[int, Portion],
     ]
     frame["split"] = [split_of(group, params) for group in frame["group"]]
     empty = (frame["text"] == "") | frame["messages"].map(_has_empty_turn, na_action="ignore").eq(True)
-    found = {"read": len(frame), "empty": int(empty.sum()), "problems": [problems.count, problems.shown]}
+    found = {"kind": kind, "read": len(frame), "empty": int(empty.sum())}
     frame = frame[~empty]
     write_digests(out, partitions, frame["text"], frame["number"].to_numpy())
     frame.astype(COLUMNS).to_parquet(out / ROWS, index=False, compression=UNCOMPRESSED)
-    (out / FOUND).write_text(json.dumps({"kind": kind, **found}))
+    (out / FOUND).write_text(json.dumps(found))
+    keep_problems(problems, out)
 
 
 def _row(record: Document | Demonstration) -> dict[str, Any]:

@@ -80,6 +80,5 @@ def _join(keyed: tuple[str, ...], memory_mb: int, partition: int, out: Path) -> 
     limits = {"memory_limit": f"{memory_mb}MB", "threads": 1, "temp_directory": str(spill)}
     with duckdb.connect(config=limits) as base:
         files = [f"{folder}/keys-{partition:02d}.parquet" for folder in keyed]
-        found = base.execute(_QUERY, {"files": files}).df()
+        base.sql(_QUERY, params={"files": files}).write_parquet(str(out / PAIRS))  # past this process's memory
     shutil.rmtree(spill, ignore_errors=True)
-    found.astype("int64").to_parquet(out / PAIRS, index=False)

@@ -1,6 +1,8 @@
 """Portions of record files: whole lines that one worker reads at once, whatever the size of the file they stand in."""
 
+import codecs
 import io
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 from components.data.records import Problems, Record, RecordError, not_utf8, valid_rows
 
 PORTION_BYTES = 8 * 2**20
+PROBLEMS = "problems.json"
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,9 @@ class Portion:
         with self.file.open("rb") as file:
             file.seek(self.start)
             content = io.BytesIO(file.read(self.end - self.start))
-        encoding = "utf-8" if self.start else "utf-8-sig"
+        lines = io.TextIOWrapper(content, "utf-8" if self.start else "utf-8-sig", newline="\n")  # as they were cut
         try:
-            yield from valid_rows(
-                io.TextIOWrapper(content, encoding), schema, problems, path=self.file, first=self.line
-            )
+            yield from valid_rows(lines, schema, problems, path=self.file, first=self.line)
         except UnicodeDecodeError as error:
             raise RecordError(f"{self.file}: {not_utf8(error)}") from None
 
@@ -50,7 +51,8 @@ def portions(files: Iterable[Path], limit: int = 0) -> Iterator[Portion]:
         first = line = 1
         with path.open("rb") as file:
             for text in file:
-                end, line, records = end + len(text), line + 1, records + bool(text.strip())
+                said = text if end else text.removeprefix(codecs.BOM_UTF8)
+                end, line, records = end + len(text), line + 1, records + bool(said.strip())
                 if end - start >= PORTION_BYTES or records == left:
                     yield Portion(path, start, end, first, records)
                     left -= records
@@ -60,3 +62,20 @@ def portions(files: Iterable[Path], limit: int = 0) -> Iterator[Portion]:
         if end > start:
             yield Portion(path, start, end, first, records)
             left -= records
+
+
+def keep_problems(problems: Problems, out: Path) -> None:
+    """Leave what is wrong with a portion's rows beside what is made of it."""
+    (out / PROBLEMS).write_text(json.dumps([problems.count, problems.shown]))
+
+
+def check_problems(made: Iterable[Path], kind: str) -> None:
+    """Raise if anything is wrong with rows of the portions that these folders were made of.
+
+    Raises:
+        RecordError: the message counts all and lists the first, up to a limit.
+    """
+    problems = Problems()
+    for folder in made:
+        problems.update(Problems(*json.loads((folder / PROBLEMS).read_text())))
+    problems.check(f"malformed {kind} row(s)")

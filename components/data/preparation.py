@@ -1,7 +1,7 @@
 """Cleaning, de-duplicating and splitting a corpus; tokenizer, token files, demonstrations and prompts of it.
 
 Records pass through in shards, which any worker can make. What does grow in memory with the data is the tokenizer's
-count of different words, and the prompts.
+count of different words, prompts, and digests of demonstrations' answers and of comparisons.
 """
 
 import json
@@ -18,6 +18,7 @@ import pandas as pd
 from components.data.chat import ENCODED_TOGETHER, ChatTokenizer
 from components.data.corpus import (
     ROWS,
+    SCHEMAS,
     SPLITS,
     CorpusReport,
     clean_comparisons,
@@ -30,12 +31,13 @@ from components.data.corpus import (
     thin_portion,
 )
 from components.data.demonstrations import count_too_long
+from components.data.digests import file_md5
 from components.data.joining import later, partitions
+from components.data.portions import check_problems
 from components.data.prompts import USES, PromptPool
 from components.data.records import (
     Comparison,
     Demonstration,
-    Problems,
     RecordError,
     as_chat,
     as_message,
@@ -90,30 +92,27 @@ def _tokenizer(stage: "Work[Prepare]", shards: list[Path], report: CorpusReport)
 
 
 def _clean(stage: "Work[Prepare]", at: Workplace, report: CorpusReport) -> list[Path]:
-    """Pass 1: cleaned, unique records, a pickle-free file a shard."""
+    """Pass 1: cleaned, unique records, a folder with a pickle-free file a shard."""
     params = stage.section
     parts = list(enumerate(portions_of(stage.read("data"), params.max_records)))
     cleaned = at.map(partial(clean_portion, params, partitions(len(parts))), parts, "cleaned", "portions cleaned")
-    problems, kind = Problems(), ""
-    for found in map(read_found, cleaned):
-        if found["kind"] != kind:
-            _check(problems, kind)
-            problems, kind = Problems(), found["kind"]
-        problems.update(Problems(*found["problems"]))
-        report.read += found["read"]
-        report.read_conversations += found["read"] if kind == "demonstrations" else 0
-        report.dropped["empty"] += found["empty"]
-    _check(problems, kind)
+    found = list(map(read_found, cleaned))
+    try:
+        for kind in SCHEMAS:
+            own = [folder for folder, each in zip(cleaned, found, strict=True) if each["kind"] == kind]
+            check_problems(own, kind.removesuffix("s"))
+    except RecordError:
+        shutil.rmtree(at.folder)  # of data that will be others
+        raise
+    report.read = sum(each["read"] for each in found)
+    report.read_conversations = sum(each["read"] for each in found if each["kind"] == "demonstrations")
+    report.dropped["empty"] += sum(each["empty"] for each in found)
     repeated = later(cleaned, at)
     shards = at.map(partial(thin_portion, repeated), cleaned, "unique", "portions thinned")
-    for found in map(read_found, shards):
-        report.dropped["duplicate"] += found["duplicate"]
-        report.kept.update(found["kept"])
+    for each in map(read_found, shards):
+        report.dropped["duplicate"] += each["duplicate"]
+        report.kept.update(each["kept"])
     return shards
-
-
-def _check(problems: Problems, kind: str) -> None:
-    problems.check(f"malformed {kind.removesuffix('s')} row(s)")
 
 
 def _training_texts(shards: list[Path], report: CorpusReport) -> Iterator[str]:
@@ -132,7 +131,9 @@ def _encode(stage: "Work[Prepare]", at: Workplace, shards: list[Path], chat: Cha
         split: TokenFileWriter(stage.path(f"tokens/{split}.json"), vocab_size=chat.vocab_size, endoftext=chat.endoftext)
         for split in SPLITS
     }
-    for encoded in at.map(encode, shards, "encoded", "shards encoded"):
+    # Named by the tokenizer: one that is trained again after an update of its library may be another.
+    name = f"encoded-{file_md5(stage.path('tokenizer.json'))[:8]}"
+    for encoded in at.map(encode, shards, name, "shards encoded"):
         ids, start = np.fromfile(encoded / IDS, dtype_of(chat.vocab_size)), 0
         for part in json.loads((encoded / PARTS).read_text()):
             split, tokens = part.pop("split"), part.pop("tokens")

@@ -1,11 +1,13 @@
 """The benchmark suite: sides take turns in processes of their own, ratios are within a round, what breaks is named."""
 
+import ast
 import json
 
-from benchmarks import machine
+from benchmarks import cases, machine
 from benchmarks.cases import Case, Goal
 from benchmarks.harness import Rates, Side, compete, ratio
 from benchmarks.report import Row, kept, rows_of, table, write
+from tests.contracts.imports import ROOT
 
 TINY = {"layers": 1, "width": 16, "heads": 2, "context": 16, "vocabulary": 50}
 GENERATION = TINY | {"batch": 2, "prompt": 3, "new": 4, "steps": 1, "precision": "32-true"}
@@ -83,3 +85,23 @@ def test_machines_that_call_themselves_alike_differ_by_the_precision_they_are_fa
     assert machine.name(about | {"bf16_gflops": 59}) == "intel-xeon-processor-2-cores-fp32"
     assert machine.name(about | {"bf16_gflops": 505}) == "intel-xeon-processor-2-cores-bf16"
     assert machine.name(about | {"bf16_gflops": 505, "accelerator": "H100 80GB"}).endswith("-h100-80gb-bf16")
+
+
+def test_no_option_of_a_case_has_the_name_of_what_a_side_is_given_besides():
+    found = [
+        *cases.pretraining(None), *cases.pretraining(ROOT), *cases.fine_tuning(), *cases.reward_model(),
+        *cases.ppo("fp32"), *cases.generation("bf16"), *cases.adopted(), *cases.preparation(),
+    ]  # fmt: skip
+    sides = [side for case in found for side in (case.ours, *case.peers)]
+    assert len({side.module for side in sides}) > 8
+    for side in sides:
+        tree = ast.parse((ROOT / f"benchmarks/sides/{side.module}.py").read_text())
+        (start,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "start")
+        assert start.args.kwarg is not None
+        assert not {argument.arg for argument in start.args.args} & set(side.options), side
+
+
+def test_a_sides_memory_is_its_own_and_not_that_of_who_started_it(tmp_path):
+    held = b"x" * 2**30  # more than the side needs
+    (result,) = compete([Side("able", "ours_generate", GENERATION)], tmp_path, rounds=1, warm_up=False)
+    assert len(held) == 2**30 and 0.1 < result.peak_gib < 1.0

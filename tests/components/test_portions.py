@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.data import portions as portions_module
-from components.data.portions import portions
+from components.data.portions import check_problems, keep_problems, portions
 from components.data.records import Document, Problems, RecordError
 
 
@@ -38,6 +38,7 @@ def test_every_record_is_in_one_portion_whatever_a_file_begins_and_ends_with(tmp
     assert [name for own in names for name in own] == [f"d{i}" for n in (7, 1, 12) for i in range(n)]
     assert len(names) > 4 and not problems.count
     found = list(portions(files))
+    assert [portion.records for portion in found] == list(map(len, names))
     for file in files:
         own = [portion for portion in found if portion.file == file]
         assert b"".join(file.read_bytes()[p.start : p.end] for p in own) == file.read_bytes()
@@ -58,11 +59,12 @@ def test_faults_are_named_by_the_lines_of_the_whole_file_and_added_up(tmp_path):
     file = write(tmp_path / "a.jsonl", lines)
     names, problems = read([file])
     assert sum(map(len, names)) == 60 and problems.count == 30
-    merged = Problems()
-    merged.update(Problems(problems.count, problems.shown))
-    merged.update(problems)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+        keep_problems(problems, folder)
     with pytest.raises(RecordError) as caught:
-        merged.check("malformed document row(s)")
+        check_problems(folders, "document")
     said = str(caught.value).splitlines()
     assert said[0].startswith("60 malformed") and said[-1].strip() == "and 40 more"
     assert [line.split(": ")[0].strip() for line in said[1:-1]] == [f"{file}:{3 * i + 3}" for i in range(20)]

@@ -181,6 +181,7 @@ def test_portions_by_several_workers_give_the_bytes_of_one_portion_by_none(place
     alone = place({"talk.jsonl": rows, "texts.jsonl": texts})
     whole, dropped = made(alone), alone.metrics["dropped"]
     shutil.rmtree(alone.state)
+    shutil.rmtree(alone.out)
     monkeypatch.setattr(portions, "PORTION_BYTES", 2000)
     monkeypatch.setattr(joining, "SHARDS_A_PARTITION", 4)
     several = place({}, prepare__workers={"kind": "local", "processes": 2})
@@ -190,7 +191,8 @@ def test_portions_by_several_workers_give_the_bytes_of_one_portion_by_none(place
 
     # What was made of shards is not made again; what is missing is.
     shutil.rmtree(several.out)
-    shutil.rmtree(several.state / "shards/encoded/00001")
+    (encoded,) = (several.state / "shards").glob("encoded-*")
+    shutil.rmtree(encoded / "00001")
     kept = several.state / "shards/cleaned/00000/rows.parquet"
     before = kept.stat().st_mtime_ns
     assert made(place({})) == whole and kept.stat().st_mtime_ns == before

@@ -13,7 +13,7 @@ import pandas as pd
 
 from components.data.corpus import clean_text
 from components.data.joining import ROW_BITS, stand_in
-from components.data.portions import Portion, portions
+from components.data.portions import Portion, check_problems, keep_problems, portions
 from components.data.records import Document, Problems, group_of
 from components.data.shards import UNCOMPRESSED, Workplace
 
@@ -35,7 +35,7 @@ def read_documents(part: tuple[int, Portion], out: Path) -> None:
     """The shard of a portion of records, given its number: cleaned texts, those without a character left out.
 
     Raises:
-        RecordError: rows of the portion break their schema.
+        RecordError: the file is not UTF-8.
     """
     (number, portion), rows, empty = part, list[tuple[int, str, str, str, str]](), list[tuple[int, str, str, str]]()
     problems = Problems()
@@ -45,7 +45,7 @@ def read_documents(part: tuple[int, Portion], out: Path) -> None:
             rows.append((place, document.id, group_of(document), document.corpus, text))
         else:
             empty.append((place, document.id, document.corpus, "empty"))
-    problems.check("malformed document row(s)")
+    keep_problems(problems, out)
     write_shard(
         out,
         pd.DataFrame(rows, columns=list(COLUMNS)),
@@ -54,8 +54,14 @@ def read_documents(part: tuple[int, Portion], out: Path) -> None:
 
 
 def read_shards(files: list[Path], treating: Treating) -> list[Path]:
-    """The shards of files of records."""
-    return treating.map(read_documents, list(enumerate(portions(files))), "read", "portions read")
+    """The shards of files of records.
+
+    Raises:
+        RecordError: rows break their schema.
+    """
+    shards = treating.map(read_documents, list(enumerate(portions(files))), "read", "portions read")
+    check_problems(shards, "document")
+    return shards
 
 
 def kept(shard: Path, *columns: str) -> pd.DataFrame:

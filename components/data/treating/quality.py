@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from components.data.treatments.quality import Quality
 
 FEATURES = 2**18  # hashed words
-REMEMBERED = 2**20  # words whose column a worker knows
+REMEMBERED, SHORT = 2**20, 32  # words whose column a worker knows: 130 MB at most; characters of one
 APART = 5  # one in so many of the sample is not learnt from, and says how well the classifier tells the two kinds
 
 
@@ -70,12 +70,17 @@ def _lowest(documents: pd.DataFrame, sample: int) -> pd.DataFrame:
 
 
 class _Columns(dict[str, int]):
-    """The column of each word that was met: words repeat, and looking one up is a tenth of hashing it."""
+    """The column of each word that was met: words repeat, and looking one up is a tenth of hashing it.
+
+    Long ones, which seldom repeat, are not kept: in some scripts a word is all of a paragraph.
+    """
 
     def __missing__(self, word: str) -> int:
-        if len(self) >= REMEMBERED:
-            self.clear()
-        self[word] = column = abs(murmurhash3_32(word, seed=0)) % FEATURES
+        column = abs(murmurhash3_32(word, seed=0)) % FEATURES
+        if len(word) <= SHORT:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[word] = column
         return column
 
 

@@ -53,7 +53,11 @@ def here(function: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> Ite
 
 
 def _end_with(parent: int) -> None:
-    """End this process once its parent has, which may be killed; an orphan would go on writing."""
+    """End this process once its parent has, which may be killed; an orphan would go on writing.
+
+    Each has one thread to encode with: the tokenizer's own would be as many as cores, in every process.
+    """
+    os.environ["RAYON_NUM_THREADS"] = "1"
 
     def watch() -> None:
         while os.getppid() == parent:

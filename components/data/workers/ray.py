@@ -37,7 +37,7 @@ class RayWorkers:
             raise ModuleNotFoundError("workers {kind: ray} need Ray: pip install '.[cluster]'") from None
         ray.init(
             address=self.address or "local",
-            runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}},
+            runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}},
             include_dashboard=False if not self.address else None,
             log_to_driver=False,
             logging_level="warning",
