@@ -21,6 +21,7 @@ from components.data.treating.documents import Treating, kept, write_shard
 if TYPE_CHECKING:
     from components.data.treatments.quality import Quality
 
+DRAWS = "draws.parquet"
 FEATURES = 2**18  # hashed words
 REMEMBERED, SHORT = 2**20, 32  # words whose column a worker knows: 130 MB at most; characters of one
 APART = 5  # one in so many of the sample is not learnt from, and says how well the classifier tells the two kinds
@@ -32,13 +33,10 @@ def of_quality(shards: list[Path], treating: Treating, params: "Quality") -> lis
     Raises:
         RecordError: there is no document of one of the two kinds.
     """
-    choose = partial(_choose, params.reference, params.corpora, params.sample)
-    folders = treating.map(choose, shards, "sample", "shards sampled")
-    sample = pd.read_parquet(folders[0] / "sample.parquet")
-    for folder in folders[1:]:  # one after another: all together may be all of the data
-        sample = _lowest(pd.concat([sample, pd.read_parquet(folder / "sample.parquet")]), params.sample)
+    draw = partial(_draw, params.reference, params.corpora, params.sample)
+    drawn = [folder / DRAWS for folder in treating.map(draw, shards, "draws", "shards sampled")]
     weights = treating.folder / "weights.npz"
-    treating.figures |= _learn(sample, weights)
+    treating.figures |= _learn(_sample(shards, drawn, params.sample), weights)
     keep = partial(_keep, weights, params.corpora, params.alpha, treating.seed)
     left = treating.map(keep, shards, "kept", "shards judged")
     judged = pd.concat([pd.read_parquet(each / "scores.parquet") for each in left]).groupby("corpus").sum()
@@ -51,11 +49,23 @@ def of_quality(shards: list[Path], treating: Treating, params: "Quality") -> lis
     return left
 
 
-def _choose(reference: tuple[str, ...], corpora: tuple[str, ...], sample: int, shard: Path, out: Path) -> None:
-    documents = kept(shard, "id", "corpus", "text")
+def _draw(reference: tuple[str, ...], corpora: tuple[str, ...], sample: int, shard: Path, out: Path) -> None:
+    documents = kept(shard, "number", "id", "corpus", "text")
     documents = documents[documents["corpus"].isin([*reference, *corpora])]
     documents = documents.assign(good=documents["corpus"].isin(reference), draw=_draws(documents, "sample"))
-    _lowest(documents, sample).to_parquet(out / "sample.parquet", index=False)
+    _lowest(documents, sample)[["number", "id", "good", "draw"]].to_parquet(out / DRAWS, index=False)
+
+
+def _sample(shards: Sequence[Path], drawn: Sequence[Path], size: int) -> pd.DataFrame:
+    """Of each kind `size` documents with their texts. Draws are merged shard by shard, each text is fetched once."""
+    chosen = pd.read_parquet(drawn[0])
+    for file in drawn[1:]:
+        chosen = _lowest(pd.concat([chosen, pd.read_parquet(file)]), size)
+    found = []
+    for shard in shards:
+        documents = kept(shard, "number", "text")
+        found.append(documents[documents["number"].isin(chosen["number"])])
+    return chosen.merge(pd.concat(found), on="number", validate="one_to_one")
 
 
 def _draws(documents: pd.DataFrame, salt: str) -> list[float]:
