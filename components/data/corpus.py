@@ -57,7 +57,7 @@ def clean_text(text: str) -> str:
     """NFC form, control characters out, runs of blanks joined, blank lines and outer blanks removed."""
     flat = text.replace("\n", " ")
     if flat.isprintable() and "  " not in flat and flat == flat.strip() and unicodedata.is_normalized("NFC", text):
-        return text  # as most are; to take the others apart is five times the work
+        return text  # as most are, which is told without taking it apart
     text = unicodedata.normalize("NFC", text).translate(_NO_CONTROL)
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line)
@@ -69,8 +69,7 @@ def conversation_text(messages: list[dict[str, str]]) -> str:
 
 
 def portions_of(data: Path, limit: int) -> list[Portion]:
-    """Documents and then demonstrations in portions: all, or `limit` records, half of each kind where there are so
-    many."""
+    """Documents and then demonstrations in portions: all, or `limit` records, half of each kind if it has so many."""
     files = [sorted(data.glob(f"{kind}/*.jsonl")) for kind in SCHEMAS]
     if not limit:
         return list(_all(list(chain(*files))))

@@ -1,41 +1,27 @@
-"""GPT's fine-tuning: sequences by hand, scores against single passes, losses against loops, transfer, and measures."""
+"""GPT's fine-tuning: sequences by hand, scores against single passes, losses against loops, and transfer."""
 
-import json
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import matthews_corrcoef
 from torch.nn import functional as F
 from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification
 
 from components.checkpoints import CheckpointError, load_classifier, load_gpt, load_tokenizer, save_model
 from components.data.records import RecordError
 from components.data.tokenizer import train_tokenizer
-from components.evaluation.classes import majority, matthews, told
+from components.evaluation.classes import told
 from components.evaluation.items import Choice, Entailment, LabelledText, Similarity
 from components.evaluation.transformations import MARKERS, classes_of, encode, encode_all, places
 from components.models.classifier import ClassifierGPT
-from components.models.config import GPTConfig
 from components.models.families.gpt1 import weights as layout
-from components.models.transformer import GPT
 from components.runtime import StageStopped
-from components.serving import _load_pyfunc
 from components.stages.finetune import read_splits, transferred
-from components.tasks.labels import LabelsTask
 from components.training.classification import ClassificationModule, with_markers
-
-
-def network(vocab_size=40, **changes):
-    torch.manual_seed(0)
-    config = {"family": "gpt1", "post_norm": True, **changes}
-    model = GPT(GPTConfig(vocab_size, 24, 3, 16, 2, **config))
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
-    return model
+from tests.components.classifiers import network, state
 
 
 @pytest.fixture
@@ -80,10 +66,6 @@ def test_text_cannot_forge_a_marker(tokenizer):
 
 
 ITEMS = [[[5, 6, 7], [5, 8]], [[1, 2, 3, 4], [9, 9, 2, 1]], [[4], [4, 4, 4, 4, 4, 4]]]
-
-
-def state(body, ids):
-    return body(torch.tensor([ids]))[0, -1]
 
 
 def test_states_of_an_item_are_added_before_the_map():
@@ -226,15 +208,6 @@ def test_a_class_that_was_not_trained_on_is_named(tmp_path):
         places(items, "classification", ("even", "new"), path=tmp_path)
 
 
-def test_matthews_is_sklearns_and_the_majority_is_what_always_telling_it_gets():
-    draw = np.random.default_rng(0)
-    for _ in range(20):
-        own, true = draw.integers(0, 2, (2, 30)).tolist()
-        assert matthews(own, true) == pytest.approx(matthews_corrcoef(true, own))
-    assert matthews([1, 1, 1], [0, 1, 1]) == 0.0
-    assert majority([2, 0, 2, 1, 2]) == 0.6
-
-
 def alone(labels, batch_size, epochs=3):
     """A module over so many items without a stage, its rows and steps as they are."""
     section = SimpleNamespace(auxiliary=0.5, batch_size=batch_size, epochs=epochs, optimizer=None)
@@ -279,80 +252,6 @@ def test_accuracy_of_items_with_unlike_numbers_of_choices():
     expected = np.mean([np.argmax(own) == gold for own, gold in zip(scores, right, strict=True)])
     nats = np.mean([np.log(np.exp(own).sum()) - own[gold] for own, gold in zip(scores, right, strict=True)])
     assert found == pytest.approx({"accuracy": expected, "loss": nats}, rel=1e-5)
-
-
-@pytest.fixture
-def kept(tmp_path):
-    """Folders of classifiers: two of two classes, and one of choices."""
-    train_tokenizer([], vocab_size=0).save(str(tmp_path / "tokenizer.json"))
-    two = ("no", "yes")
-    made = {"own": (two, "classification"), "base": (two, "classification"), "choice": ((), "multiple_choice"),
-            "three": (("a", *two), "classification")}  # fmt: skip
-    for name, (classes, transformation) in made.items():
-        base = network(load_tokenizer(tmp_path).vocab_size)
-        with_markers(base, tmp_path, tmp_path / name, seed=len(name))
-        model = ClassifierGPT.on(base, classes, transformation)
-        torch.nn.init.normal_(model.head.weight)
-        save_model(tmp_path / f"{name}-model", model, tmp_path / name / "tokenizer.json")
-    return tmp_path
-
-
-def labels_task(folder, *classifiers, rows):
-    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return LabelsTask(kind="labels", name="it", file=str(folder / "items.jsonl"), transformation="classification",
-                      classifiers=classifiers)  # fmt: skip
-
-
-def bench_of(folder, *names):
-    work = SimpleNamespace(seed=0, read_all=lambda name: {each: folder / f"{each}-model" for each in names})
-    return SimpleNamespace(work=work, fed={"classifiers": names}, device=torch.device("cpu"), precision="32-true")
-
-
-def test_classifiers_are_measured_beside_the_last(kept):
-    rows = [{"text": text, "label": label} for text, label in zip("abcdefgh", ["no", "yes"] * 4, strict=True)]
-    task, metrics = labels_task(kept, "own", "base", rows=rows), defaultdict(dict)
-    metrics["own"]["it"] = {"shots_4": {}}
-    task.measure(bench_of(kept, "own", "base"), metrics)
-    right = {}
-    for name in ("own", "base"):
-        model, tokenizer = load_classifier(kept / f"{name}-model"), load_tokenizer(kept / f"{name}-model")
-        start, _, extract = (tokenizer.tokenizer.token_to_id(marker) for marker in MARKERS)
-        scores = [F.linear(state(model.body, [start, *tokenizer.encode_text(row["text"]), extract]), model.head.weight)
-                  for row in rows]  # fmt: skip
-        own = [("no", "yes")[int(each.argmax())] for each in scores]
-        right[name] = np.mean([said == row["label"] for said, row in zip(own, rows, strict=True)])
-        found = metrics[name]["it"]
-        assert found["accuracy"] == right[name] and found["majority"] == 0.5
-        expected = matthews_corrcoef([row["label"] for row in rows], own)
-        assert found["matthews"] == pytest.approx(expected)
-    assert metrics["own"]["it"]["accuracy_difference"] == pytest.approx(right["own"] - right["base"])
-    assert "shots_4" in metrics["own"]["it"] and "accuracy_difference" not in metrics["base"]["it"]
-    assert set(metrics["base"]["it"]) <= {leaf.partition(".")[2] for leaf in task.leaves}
-
-
-def test_of_three_classes_there_is_no_correlation_of_two(kept):
-    rows = [{"text": text, "label": label} for text, label in zip("abcd", ["no", "yes"] * 2, strict=True)]
-    metrics = defaultdict(dict)
-    labels_task(kept, "three", rows=rows).measure(bench_of(kept, "three"), metrics)
-    assert "matthews" not in metrics["three"]["it"]
-
-
-def test_a_classifier_of_another_task_or_of_no_node_is_named(kept):
-    rows = [{"text": "a", "label": "no"}]
-    with pytest.raises(RecordError, match="choice was fine-tuned for multiple_choice, not for classification"):
-        labels_task(kept, "choice", rows=rows).measure(bench_of(kept, "choice"), defaultdict(dict))
-    task = labels_task(kept, "own", "bsae", rows=rows)
-    assert list(task.unfed({"classifiers": ("own", "base")})) == ["bsae"]
-
-
-def test_a_registered_classifier_tells_classes(kept):
-    model = _load_pyfunc(str(kept / "own-model"))
-    found = model.predict([{"text": "a"}, {"text": "some more"}])
-    assert found == [model.predict({"text": "a"}), model.predict({"text": "some more"})]
-    assert set(found) <= {"no", "yes"}
-    assert _load_pyfunc(str(kept / "choice-model")).predict({"query": "a", "choices": ["b", "c", "d"]}) in (0, 1, 2)
-    with pytest.raises(ValueError, match="rows are wanted with the keys of classification"):
-        model.predict([{"premise": "a"}])
 
 
 def test_rows_of_one_class_teach_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """Steps of a treatment: documents that stand there twice, or nearly twice, or are of little value."""
 
+import hashlib
 import random
 
 import networkx
@@ -136,6 +137,27 @@ def test_a_filter_learns_what_is_like_the_reference_and_other_corpora_pass(tmp_p
     assert list(again) == list(there)  # however the data are cut
     other = left(step.apply(shards_of(tmp_path / "x", rows), treating(tmp_path / "three", seed=2)))
     assert list(other) != list(there)
+
+
+@pytest.mark.parametrize("cuts", [(80,), (1, 30, 79), (10, 10, 11)])
+def test_a_sample_is_the_documents_of_the_lowest_hashes_however_the_data_are_cut(tmp_path, monkeypatch, cuts):
+    draw, learnt = random.Random(11), []
+    rows = [(f"d{n}", "books" if n % 3 else "crawl", prose(draw, 5)) for n in range(80)] + [("o", "other", "text")]
+    monkeypatch.setattr(quality, "_learn", lambda sample, path: learnt.append(sample) or {})
+    monkeypatch.setattr(quality, "_keep", lambda *_: None)
+    step = Quality(kind="quality", reference=("books",), corpora=("crawl",), sample=7)
+    parts = [rows[start:end] for start, end in zip((0, *cuts), (*cuts, len(rows)), strict=True)]
+    with pytest.raises(FileNotFoundError):  # nothing is judged here
+        step.apply(shards_of(tmp_path, *parts), treating(tmp_path / "step"))
+
+    def coin(row):
+        return hashlib.sha256(f"sample:{row[0]}:{row[2]}".encode()).digest()[:8]
+
+    lowest = [sorted((row for row in rows if row[1] == name), key=coin)[:7] for name in ("books", "crawl")]
+    expected = sorted((row for own in lowest for row in own), key=coin)
+    (found,) = learnt
+    assert found["text"].tolist() == [text for _, _, text in expected]
+    assert found["good"].tolist() == [corpus == "books" for _, corpus, _ in expected]
 
 
 def test_a_filter_without_one_of_the_two_kinds_is_refused(tmp_path):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DRAWS = "draws.parquet"
 FEATURES = 2**18  # hashed words
-REMEMBERED, SHORT = 2**20, 32  # words whose column a worker knows: 130 MB at most; characters of one
+REMEMBERED, SHORT = 2**20, 32  # words whose column a worker knows, some 130 MB of English; characters of one
 APART = 5  # one in so many of the sample is not learnt from, and says how well the classifier tells the two kinds
 
 
