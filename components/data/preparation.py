@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,9 +142,15 @@ def _encode(stage: "Work[Prepare]", at: Workplace, shards: list[Path], chat: Cha
     return {split: writer.close() for split, writer in writers.items()}
 
 
+@cache
+def _loaded(tokenizer: Path, digest: str) -> ChatTokenizer:
+    """A tokenizer, once in a process; a file that changes is another."""
+    return ChatTokenizer.load(tokenizer)
+
+
 def _encode_shard(tokenizer: Path, shard: Path, out: Path) -> None:
     """The ids of a shard's texts, each followed by end-of-text, by split and corpus; and how many of what there are."""
-    chat, parts = ChatTokenizer.load(tokenizer), []
+    chat, parts = _loaded(tokenizer, file_md5(tokenizer)), []
     dtype = dtype_of(chat.vocab_size)
     rows = pd.read_parquet(shard / ROWS, columns=["split", "corpus", "text"])
     with (out / IDS).open("wb") as file:
