@@ -40,9 +40,8 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         started = time.perf_counter()
         for _ in range(options["steps"]):
             with autocast(resolve(options.get("precision", "auto"), torch.device(device).type), device):
-                sample_replies(
-                    for_sampling(model), prompts, sampling=Sampling(), uniform=uniform, end_id=NO_END, pad_id=0
-                )
+                sampler = for_sampling(model, len(prompts))
+                sample_replies(sampler, prompts, sampling=Sampling(), uniform=uniform, end_id=NO_END, pad_id=0)
         return options["steps"] * options["batch"] * options["new"] / (time.perf_counter() - started)
 
     return run_round

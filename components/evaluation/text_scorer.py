@@ -16,6 +16,7 @@ from components.evaluation.likelihood import BATCH_TOKENS, Likelihood, Pair, lik
 from components.evaluation.wording import before
 from components.losses.sampling import Sampling
 from components.models.generation import Decoder, sample_replies, uniforms
+from components.models.inference import for_sampling
 from components.models.precision import autocast
 from components.models.transformer import GPT
 
@@ -159,7 +160,7 @@ class TextScorer:
         with autocast(self.precision, self.device):
             asked = [encoded[row] for row in order]
             drawn = beam_search(
-                self.model,
+                for_sampling(self.model, width * len(asked)),
                 asked,
                 width=width,
                 max_new_tokens=max_new_tokens,
@@ -184,7 +185,7 @@ class TextScorer:
         room = self._room(max_new_tokens + len(cue))
         with autocast(self.precision, self.device):
             replies = sample_replies(
-                self.model,
+                for_sampling(self.model, len(texts)),
                 [self._encoded(text)[:room] + cue for text in texts],
                 sampling=Sampling(top_k=top_k),
                 uniform=uniforms(len(texts), max_new_tokens, seed=(seed,)),
@@ -207,15 +208,18 @@ class TextScorer:
         order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
         size = max(1, self.batch_tokens // (max_new_tokens + max(map(len, encoded), default=0)))
         found: dict[int, str] = {}
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            with autocast(self.precision, self.device):
-                drawn = self._greedy([encoded[row] for row in rows], stops, max_new_tokens)
-            found |= {row: self._cut(ids, stops) for row, ids in zip(rows, drawn, strict=True)}
+        with autocast(self.precision, self.device):
+            model = for_sampling(self.model, min(size, len(order)))
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                drawn = self._greedy(model, [encoded[row] for row in rows], stops, max_new_tokens)
+                found |= {row: self._cut(ids, stops) for row, ids in zip(rows, drawn, strict=True)}
         return [found[row] for row in range(len(encoded))]
 
-    def _greedy(self, prompts: list[list[int]], stops: Sequence[str], max_new_tokens: int) -> list[list[int]]:
-        decoder = Decoder(self.model, prompts, sampling=GREEDY, uniform=torch.zeros(len(prompts), max_new_tokens))
+    def _greedy(
+        self, model: GPT, prompts: list[list[int]], stops: Sequence[str], max_new_tokens: int
+    ) -> list[list[int]]:
+        decoder = Decoder(model, prompts, sampling=GREEDY, uniform=torch.zeros(len(prompts), max_new_tokens))
         drawn: list[list[int]] = [[] for _ in prompts]
         going = list(range(len(prompts)))
         for step in range(max_new_tokens):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from components.models.attention import attend, causal, in_sight, split_heads
+from components.models.attention import attend, causal, in_sight
 
 GROWTH = 256  # tokens: a row's room grows to a multiple of it, so that short requests pay for no long context
 
@@ -51,49 +51,46 @@ class KeyValueCache:
 
         def __init__(self, owner: "KeyValueCache") -> None:
             self.owner = owner
-            self.keys: Tensor | None = None
-            self.values: Tensor | None = None
+            self.kept: Tensor | None = None  # [2, slots, G, room, E]: keys, then values
 
         def attend(
             self, heads: Float[Tensor, "B T A E"], kv_heads: int, band: int | None = None
         ) -> Float[Tensor, "B T H E"]:
             """Attention of new tokens, whose keys and values are kept. A prompt attends to itself alone."""
-            owner = self.owner
-            queries, keys, values = split_heads(heads, kv_heads)
-            self.keys, self.values = self._with_room(self.keys, keys), self._with_room(self.values, values)
-            kept, longest = ((self.keys, keys), (self.values, values)), owner.longest
+            owner, asking = self.owner, heads.shape[2] - 2 * kv_heads
+            queries = heads[:, :, :asking].transpose(1, 2)
+            new = heads[:, :, asking:].view(*heads.shape[:2], 2, kv_heads, heads.shape[3])
+            kept = self.kept = self._with_room(new)
             if owner.joined:
-                first = owner.used - owner.joined
-                for old, new in kept:
-                    joined = new if owner.source is None else new[owner.source]
-                    old[first : owner.used, :, : new.shape[2]] = joined
-                return attend(queries, keys, values, causal(heads.shape[1], band, heads.device)).transpose(1, 2)
+                paired = new.permute(2, 0, 3, 1, 4)  # as they are kept
+                joining = paired if owner.source is None else paired[:, owner.source]
+                kept[:, owner.used - owner.joined : owner.used, :, : heads.shape[1]] = joining
+                visible = causal(heads.shape[1], band, heads.device)
+                return attend(queries, paired[0], paired[1], visible).transpose(1, 2)
             if owner.visible is None:  # all rows are as long
-                for old, new in kept:
-                    old[: owner.used, :, longest - 1] = new[:, :, 0]
+                kept[:, : owner.used, :, owner.longest - 1] = new[:, 0].transpose(0, 1)
             else:
-                for old, new in kept:
-                    old.transpose(1, 2)[owner.rows, owner.places] = new[:, :, 0]
-            keys, values = (each[: owner.used, :, :longest] for each in (self.keys, self.values))
+                kept[:, owner.rows, :, owner.places] = new[:, 0]
+            keys, values = kept[:, : owner.used, :, : owner.longest].unbind()
             return attend(queries, keys, values, owner.seen(band)).transpose(1, 2)
 
-        def _with_room(self, kept: Tensor | None, new: Tensor) -> Tensor:
+        def _with_room(self, new: Float[Tensor, "B T 2 G E"]) -> Float[Tensor, "2 slots G room E"]:
             """What is kept, in a tensor that has room for the longest row."""
-            owner, room = self.owner, 0 if kept is None else kept.shape[2]
+            owner, kept = self.owner, self.kept
+            room = 0 if kept is None else kept.shape[3]
             if kept is not None and room >= owner.longest:
                 return kept
             wider = min(owner.capacity, -(-max(owner.longest, 2 * room) // GROWTH) * GROWTH)
             # Zeros: a place that no query may see still takes part in a product, where what lies there could be NaN.
-            grown = new.new_zeros(owner.slots, new.shape[1], wider, new.shape[3])
+            grown = new.new_zeros(2, owner.slots, new.shape[3], wider, new.shape[4])
             if kept is not None:
-                grown[:, :, :room] = kept
+                grown[:, :, :, :room] = kept
             return grown
 
         def move(self, sources: Int[Tensor, "N"], targets: Int[Tensor, "N"], length: int) -> None:
             """Write the first places of some rows over those of others."""
-            assert self.keys is not None and self.values is not None
-            for kept in (self.keys, self.values):
-                kept[targets, :, :length] = kept[sources, :, :length]
+            assert self.kept is not None
+            self.kept[:, targets, :, :length] = self.kept[:, sources, :, :length]
 
     def __init__(self, *, slots: int, capacity: int, num_layers: int, device: torch.device) -> None:
         """`slots` rows of at most `capacity` tokens each."""
@@ -141,10 +138,10 @@ class KeyValueCache:
             self.lengths += joining
             return torch.arange(num_tokens, device=self.device)
         self.places = torch.tensor(self.lengths, device=self.device)
-        self.rows = torch.arange(self.used, device=self.device)
         self.lengths = [length + 1 for length in self.lengths]
         self.visible = None
         if min(self.lengths) < self.longest:
+            self.rows = torch.arange(self.used, device=self.device)
             self.visible = self._sight(None)
         return self.places[:, None]
 

@@ -18,6 +18,7 @@ from components.models.transformer import GPT
 LEAVE_AT = 0.875
 ROWS = 256  # at most are sampled at once; more gain nothing on a CPU
 BLOCK = 64  # ids
+FEW_IDS = 4096  # of which a cumulative sum costs less than the operations that would spare it
 
 
 @dataclass(frozen=True)
@@ -45,35 +46,37 @@ def uniforms(rows: int, steps: int, *, seed: tuple[int, ...]) -> Float[Tensor, "
 def draw(logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
     """One id a row from softmax(logits), by inverting the cumulative distribution at uniform.
 
-    torch.multinomial would draw V numbers a row, which was 40 % of sampling time on a CPU, and a sum over the whole
-    vocabulary cannot use its vector units: the id's block of `BLOCK` ids is found first, then the id in it.
+    torch.multinomial would draw V numbers a row, which was 40 % of sampling time on a CPU. A cumulative sum goes one by
+    one, without vector units: of a large vocabulary the id's block of `BLOCK` ids is found first, then the id in it.
     """
-    mass = F.pad(logits.softmax(dim=-1), (0, -logits.shape[-1] % BLOCK)).view(len(logits), -1, BLOCK)
-    block, before = _invert(mass.sum(dim=-1), uniform)
-    inside = mass[torch.arange(len(mass), device=mass.device), block]
-    place, _ = _invert(inside, before / inside.sum(dim=-1))
-    return block * BLOCK + place
+    mass, share = logits.softmax(dim=-1), uniform[:, None]
+    vocabulary = mass.shape[-1]
+    if vocabulary <= FEW_IDS:
+        return _invert(mass, share)[2][:, 0]
+    mass = F.pad(mass, (0, -vocabulary % BLOCK)).view(len(mass), -1, BLOCK)
+    blocks = mass.sum(dim=-1)
+    point, cumulative, block = _invert(blocks, share)
+    left = (point - cumulative.gather(1, block) + blocks.gather(1, block)).clamp(min=0)
+    inside = mass[torch.arange(len(mass), device=mass.device), block[:, 0]]
+    _, _, place = _invert(inside, left / inside.sum(dim=-1, keepdim=True))
+    return (block * BLOCK + place)[:, 0]
 
 
-def _invert(mass: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """The first place of each row of mass, [B, N], where the cumulative sum exceeds a share of the whole, [B].
+def _invert(mass: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A share, [B, 1], of all the mass of each row, [B, N]; the cumulative sum of it; the first place that exceeds it.
 
-    It has mass of its own: never one that was cut. With it the part of the share that is left at its beginning.
+    That place has mass of its own: never one that was cut.
     """
     cumulative = mass.cumsum(dim=-1)
     total = cumulative[:, -1:]
-    point = torch.minimum(uniform[:, None] * total, total * (1 - 1e-6))
-    place = torch.searchsorted(cumulative, point, right=True)
-    left = point - cumulative.gather(1, place) + mass.gather(1, place)
-    return place[:, 0], left[:, 0].clamp(min=0)
+    point = torch.minimum(share * total, total * (1 - 1e-6))
+    return point, cumulative, torch.searchsorted(cumulative, point, right=True)
 
 
-def padded(prompts: Sequence[Sequence[int]]) -> Int[Tensor, "N P"]:
-    """Prompts as rows, with zeros behind them."""
-    ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-    return ids
+def padded(rows: Sequence[Sequence[int]], pad_id: int = 0) -> Int[Tensor, "B T"]:
+    """Ids as rows of one length, with padding behind them."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in rows], dtype=torch.long)
 
 
 def rows_at_once(model: GPT, capacity: int) -> int:
@@ -117,8 +120,8 @@ class Decoder:
                 f"{config.context_length}"
             )
         self.cache = KeyValueCache(slots=len(prompts), capacity=capacity, num_layers=config.num_layers, device=device)
-        self.uniform = torch.zeros(0, new_tokens, device=device)
-        self.steps = torch.zeros(0, dtype=torch.long, device=device)  # tokens that each row has drawn
+        self.uniform: list[list[float]] = []
+        self.steps: list[int] = []  # tokens that each row has drawn
         self.hidden = torch.zeros(0, config.width, device=device)  # what predicts each row's next token
         self.drawn: Tensor | None = None  # by the step before; the model has not seen it yet
         self.join(prompts, uniform)
@@ -131,15 +134,15 @@ class Decoder:
             ValueError: there is no room for so many.
         """
         self._read_drawn()
-        device = self.steps.device
+        device = self.hidden.device
         distinct = list(dict.fromkeys(map(tuple, prompts)))
         place = {prompt: row for row, prompt in enumerate(distinct)}
         source, lengths = [place[tuple(prompt)] for prompt in prompts], [len(prompt) for prompt in distinct]
         self.cache.admit(lengths, source)
         hidden = self.model(padded(distinct).to(device), self.cache)[source, [lengths[row] - 1 for row in source]]
         self.hidden = torch.cat([self.hidden.to(hidden), hidden])
-        self.uniform = torch.cat([self.uniform, uniform.to(device)])
-        self.steps = torch.cat([self.steps, self.steps.new_zeros(len(prompts))])
+        self.uniform += uniform.tolist()
+        self.steps += [0] * len(prompts)
 
     @torch.inference_mode()
     def step(self) -> Int[Tensor, "B"]:
@@ -150,9 +153,10 @@ class Decoder:
             self.drawn = logits.argmax(dim=-1)
         else:
             kept = candidates(logits, self.sampling)
-            uniform = self.uniform.gather(1, self.steps[:, None])[:, 0]
+            due = [own[step] for own, step in zip(self.uniform, self.steps, strict=True)]
+            uniform = torch.tensor(due, dtype=torch.float32, device=logits.device)
             self.drawn = draw(scaled_logits(logits, self.sampling, kept), uniform)
-        self.steps = self.steps + 1
+        self.steps = [step + 1 for step in self.steps]
         return self.drawn
 
     @torch.inference_mode()
@@ -160,9 +164,9 @@ class Decoder:
         """End some rows, between steps: the last ones take their places. Which rows are left, in order."""
         assert self.drawn is not None
         order = self.cache.drop(rows)
-        kept = torch.tensor(order, dtype=torch.long, device=self.steps.device)
-        self.uniform, self.steps, self.drawn = self.uniform[kept], self.steps[kept], self.drawn[kept]
-        self.hidden = self.hidden[kept]
+        self.uniform, self.steps = [self.uniform[row] for row in order], [self.steps[row] for row in order]
+        kept = torch.tensor(order, dtype=torch.long, device=self.hidden.device)
+        self.hidden, self.drawn = self.hidden[kept], self.drawn[kept]
         return order
 
     def _read_drawn(self) -> None:
@@ -205,31 +209,29 @@ def sample_replies(
     capacity, most = max(map(len, prompts)) + uniform.shape[1], uniform.shape[1]
     slots = slots or rows_at_once(model, capacity)
     decoder = Decoder(model, prompts[:slots], sampling=sampling, uniform=uniform[:slots], capacity=capacity)
-    device = decoder.steps.device
-    response_ids = torch.full(uniform.shape, pad_id, device=device)
-    lengths = torch.zeros(len(prompts), dtype=torch.long, device=device)
-    ended = torch.zeros_like(lengths, dtype=torch.bool)
-    numbers = torch.arange(len(decoder.steps), device=device)  # whose reply each of the decoder's rows is
-    alive, joined = torch.ones_like(numbers, dtype=torch.bool), len(numbers)
-    while len(numbers):
-        token, was = decoder.step(), alive
-        response_ids[numbers, decoder.steps - 1] = torch.where(was, token, pad_id)
-        lengths[numbers] += was
-        ended[numbers] |= was & (token == end_id)
-        full = decoder.steps == most
-        alive = was & (token != end_id) & ~full
-        going, must_leave, over = torch.stack([alive, full, was & ~alive]).sum(dim=1).tolist()
+    said: list[list[int]] = [[] for _ in prompts]
+    ended = [False] * len(prompts)
+    numbers = list(range(len(decoder.steps)))  # whose reply each of the decoder's rows is
+    alive, joined = [True] * len(numbers), len(numbers)
+    while numbers:
+        over = 0
+        for row, (number, token) in enumerate(zip(numbers, decoder.step().tolist(), strict=True)):
+            if alive[row]:
+                said[number].append(token)
+                ended[number] = token == end_id
+                alive[row] = not ended[number] and len(said[number]) < most
+                over += not alive[row]
         if on_ended is not None and over:
             on_ended(over)
-        if not must_leave and going > LEAVE_AT * len(numbers):
+        if max(decoder.steps) < most and sum(alive) > LEAVE_AT * len(numbers):
             continue
-        left = decoder.drop([row for row, goes_on in enumerate(alive.tolist()) if not goes_on])
-        numbers, alive = numbers[left], alive[left]
+        left = decoder.drop([row for row, goes_on in enumerate(alive) if not goes_on])
+        numbers, alive = [numbers[row] for row in left], [True] * len(left)
         if joined < len(prompts) and len(numbers) <= LEAVE_AT * slots:
             fresh = range(joined, min(len(prompts), joined + slots - len(numbers)))
             decoder.join([prompts[row] for row in fresh], uniform[list(fresh)])
-            numbers = torch.cat([numbers, torch.tensor(fresh, device=device)])
-            alive, joined = torch.ones_like(numbers, dtype=torch.bool), fresh.stop
-    longest = int(lengths.max())
-    mask = torch.arange(longest, device=device) < lengths[:, None]
-    return Replies(response_ids[:, :longest], mask, ended)
+            numbers, alive, joined = [*numbers, *fresh], [True] * (len(numbers) + len(fresh)), fresh.stop
+    device = decoder.hidden.device
+    lengths = torch.tensor([len(ids) for ids in said], device=device)
+    mask = torch.arange(int(lengths.max()), device=device) < lengths[:, None]
+    return Replies(padded(said, pad_id).to(device), mask, torch.tensor(ended, device=device))

@@ -134,7 +134,7 @@ class PpoModule(TrainingModule):
         uniform = uniforms(params.rollout_batch_size, generation.max_new_tokens, seed=(self.seed, 2, step))[places]
         with rates.timed("rollout/sampling") as lap:
             replies = sample_replies(
-                for_sampling(self.policy),
+                for_sampling(self.policy, len(ids)),
                 ids,
                 sampling=sampling_of(generation),
                 uniform=uniform,

@@ -21,9 +21,9 @@ def network(name):
     return randomize(GPT(layouts()[said["model_type"]].read(said)))
 
 
-def sampler_of(model, precision):
+def sampler_of(model, precision, rows=3):
     with autocast(precision, "cpu"):
-        return for_sampling(model)
+        return for_sampling(model, rows)
 
 
 def logits_of(model, precision):
@@ -42,6 +42,18 @@ def test_weights_cast_once_are_the_weights_cast_each_time(name):
     assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
     assert sampler.token_embedding.weight is model.token_embedding.weight
     assert sampler_of(model, "32-true") is model
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-wide", "llama-2", "neox", "nanochat"])
+def test_of_many_rows_weights_lie_as_products_read_them(name):
+    model = network(name)
+    before = {key: weight.clone() for key, weight in model.state_dict().items()}
+    sampler = sampler_of(model, "32-true", rows=8)
+    torch.testing.assert_close(logits_of(sampler, "32-true"), logits_of(model, "32-true"), atol=1e-5, rtol=1e-5)
+    assert sampler.output.weight.t().is_contiguous() and sampler.blocks[0].attention.qkv.weight.t().is_contiguous()
+    assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
+    assert all(weight.is_contiguous() for weight in model.parameters())
+    assert sampler.token_embedding.weight is model.token_embedding.weight
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama-3", "nanochat-shared"])
