@@ -80,8 +80,8 @@ def _preparation(_: argparse.Namespace) -> list[Row]:
     return [*_compare(cases.preparation()), absolute.prepare_memory(WORK)]
 
 
-def _adopted(_: argparse.Namespace) -> list[Row]:
-    return _compare(cases.adopted()) if workload.adopted(WORK) else []
+def _adopted(arguments: argparse.Namespace) -> list[Row]:
+    return _compare(cases.adopted(arguments.faster)) if workload.adopted(WORK) else []
 
 
 GROUPS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {

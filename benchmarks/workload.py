@@ -67,7 +67,10 @@ def adopted(folder: Path) -> Path | None:
         shutil.copyfile(target / "ours/tokenizer.json", target / "tokenizer.json")
         chat = load_tokenizer(target / "ours")
         chats = islice(read_records(folder / DEMONSTRATIONS, Demonstration), ADOPTED_CHATS)
-        _write_chats(target / "sft.json", chat, [as_chat(d.messages) for d in chats])
+        conversations = [as_chat(d.messages) for d in chats]
+        _write_chats(target / "sft.json", chat, conversations)
+        asked = [chat.encode_prompt(c[:1], max_tokens=MAX_PROMPT) for c in conversations]
+        (target / "prompts.json").write_text(json.dumps(asked))
         (target / "complete").touch()
     return target
 

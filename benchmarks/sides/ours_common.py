@@ -7,6 +7,7 @@ from components.training.fit import TrainingModule, fit
 from components.work import Work
 
 NEVER = 10**9  # steps
+LORA = {"kind": "lora", "rank": 16, "alpha": 32.0}  # as the peers'
 
 
 def optimizer(name: str) -> dict[str, Any]:

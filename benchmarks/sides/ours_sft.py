@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.recording import stage_in
-from benchmarks.sides.ours_common import NEVER, optimizer, train
+from benchmarks.sides.ours_common import LORA, NEVER, optimizer, train
 from components.checkpoints import load_gpt, load_tokenizer
 from components.data.chat import ChatTokenizer, EncodedChat
 from components.data.demonstrations import pad_rows
@@ -16,8 +16,6 @@ from components.models.adapters import trainable
 from components.models.sizes import config_for
 from components.models.transformer import GPT
 from components.training.imitation import ImitationModule
-
-LORA = {"kind": "lora", "rank": 16, "alpha": 32.0}
 
 
 def start(folder: Path, **options: Any) -> Callable[[], float]:

@@ -58,9 +58,8 @@ class PpoModule(TrainingModule):
         self.policy = trainable(reference if adapted else load_gpt(stage.read("policy")), params.weights)
         self.value = None
         if params.algorithm.kind == "ppo":
-            critic = load_scalar(stage.read("reward"))
-            if adapted:
-                critic = reward.network or load_scalar(stage.read("reward"), reference)
+            shared = reward.network if adapted else None
+            critic = shared or load_scalar(stage.read("reward"), reference if adapted else None)
             self.value = trainable(critic, params.weights)
         self.averaged = shared_copy(self.policy).requires_grad_(False) if params.ema_decay else None
         self.register_buffer("kl_coef", torch.tensor(params.kl_coef, dtype=torch.float64))

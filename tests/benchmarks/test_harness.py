@@ -90,7 +90,7 @@ def test_machines_that_call_themselves_alike_differ_by_the_precision_they_are_fa
 def test_no_option_of_a_case_has_the_name_of_what_a_side_is_given_besides():
     found = [
         *cases.pretraining(None), *cases.pretraining(ROOT), *cases.fine_tuning(), *cases.reward_model(),
-        *cases.ppo("fp32"), *cases.generation("bf16"), *cases.adopted(), *cases.preparation(),
+        *cases.ppo("fp32"), *cases.generation("bf16"), *cases.adopted("fp32"), *cases.preparation(),
     ]  # fmt: skip
     sides = [side for case in found for side in (case.ours, *case.peers)]
     assert len({side.module for side in sides}) > 8
