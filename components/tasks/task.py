@@ -45,5 +45,6 @@ class Task(ABC):
 
 
 def compared(fed: Fed) -> list[str]:
-    """The models that are set against the reference."""
-    return [name for name in fed["models"] if name not in fed["plain"] and name not in fed["reference"]]
+    """The models that are set against the reference: those that are asked as it is, in its chat or as plain text."""
+    plain = any(name in fed["plain"] for name in fed["reference"])
+    return [name for name in fed["models"] if name not in fed["reference"] and (name in fed["plain"]) == plain]

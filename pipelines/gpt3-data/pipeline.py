@@ -14,6 +14,7 @@ PIPELINE = Pipeline(
         "evaluate",
         models=("pretrain/model", "raw/model"),
         plain=("pretrain/model", "raw/model"),
+        reference=("raw/model",),
         curves=("pretrain/history.csv", "raw/history.csv"),
     ),
 )

@@ -7,7 +7,7 @@ import pytest
 
 from components.data.records import RecordError
 from components.data.treating.documents import dropped
-from components.data.treating.overlaps import Grams, item_texts, study_length, without
+from components.data.treating.overlaps import Grams, item_texts, study_length, without, words
 from components.data.treatments.contamination import Against, Contamination
 from components.data.treatments.quality import Quality
 from tests.components.treated import WORDS, left, prose, shards_of, treating
@@ -37,6 +37,12 @@ def test_ngrams_are_found_where_they_stand(n):
         grams = Grams([asked], n)
         assert len(grams.numbers) == len(sought)
         assert [(span.start, span.end) for span in grams.spans(text)] == by_hand(text, sought, n)
+
+
+@pytest.mark.parametrize("more", ["", " \u00e9t\u00e9"])  # a text of ASCII alone is taken apart by another way
+def test_words_are_letters_and_digits(more):
+    text = "It's  a_b, C-d!\n9.5\t-- (E)\x1fx\x00y" + more
+    assert words(text) == ["its", "ab", "cd", "95", "e", "xy", *more.split()]
 
 
 def test_what_is_cut_takes_its_neighbourhood_with_it():

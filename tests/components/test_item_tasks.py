@@ -21,6 +21,7 @@ from components.models.config import GPTConfig
 from components.models.heads import ScalarGPT
 from components.models.transformer import GPT
 from components.params import ParamsError
+from components.tasks.task import compared
 from tests.contracts.imports import ROOT
 
 PUBLIC = ROOT.parent / "shared/data"
@@ -173,6 +174,14 @@ def test_figures_of_a_node_have_the_names_that_gates_may_ask_for(tmp_path):
     found = metrics["ppo"]["it"]
     assert found["accuracy_difference"] == pytest.approx(found["accuracy"] - metrics["sft"]["it"]["accuracy"])
     assert list(own.known_by(fed)) == [(name, "it.accuracy", "it: accuracy") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("plain", "found"), [([], ["ppo"]), (["gpt", "raw", "sft"], ["gpt", "raw"]), (["gpt"], ["ppo", "raw"])]
+)
+def test_models_are_set_against_a_reference_that_is_asked_as_they_are(plain, found):
+    models = ["gpt", "sft", "ppo", "raw"] if plain else ["sft", "ppo"]
+    assert compared({"models": models, "plain": plain, "reference": ["sft"]}) == found
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What evaluations ask, taken out of what is trained on (Brown et al. 2020, appendix C)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,16 +29,16 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
         RecordError: a file of items cannot be read; the message names the line.
     """
     files = tuple((each.file, file_md5(Path(each.file))) for each in params.against)
-    look = partial(_look, files, params.n)
-    searched = treating.map(look, shards, "seen", "shards searched")
-    counts, *own = _total(searched)
+    lengths = tuple(dict.fromkeys((params.n, *(_study(file).n for file in files))))
+    searched = treating.map(partial(_look, files, lengths), shards, "seen", "shards searched")
+    counts = dict(zip(lengths, _total(searched), strict=True))
     treating.figures["items"] = {
-        each.name: _divide(each.name, file, seen > 0, treating.items)
-        for each, file, seen in zip(params.against, files, own, strict=True)
+        each.name: _divide(each.name, file, _dirty(files, file, counts), treating.items)
+        for each, file in zip(params.against, files, strict=True)
     }
     common = treating.folder / "common.npy"
-    np.save(common, np.flatnonzero(counts > params.common))
-    treating.figures["common_ngrams"] = int((counts > params.common).sum())
+    np.save(common, np.flatnonzero(counts[params.n] > params.common))
+    treating.figures["common_ngrams"] = int((counts[params.n] > params.common).sum())
     cut = partial(_cut, params, files, common)
     left = treating.map(cut, list(zip(shards, searched, strict=True)), "kept", "shards cut")
     treating.figures |= _tell(left)
@@ -47,7 +47,7 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
 
 @cache
 def _grams(files: Files, n: int) -> Grams:
-    """n-grams to cut: those of all files."""
+    """n-grams of all files."""
     return Grams([text for file, _ in files for _, text in item_texts(Path(file))], n)
 
 
@@ -58,11 +58,12 @@ def _study(file: tuple[str, str]) -> Grams:
     return Grams(texts, study_length(texts))
 
 
-def _look(files: Files, n: int, shard: Path, out: Path) -> None:
-    """In how many of a shard's documents each n-gram stands, of those to cut, then of each file's own; and in which any
-    to cut does.
+def _look(files: Files, lengths: tuple[int, ...], shard: Path, out: Path) -> None:
+    """In how many of a shard's documents each n-gram stands, for each length; and in which any of the first one does.
+
+    One search a length, whatever the number of files: what stands in several is sought once.
     """
-    sought = [_grams(files, n), *map(_study, files)]
+    sought = [_grams(files, n) for n in lengths]
     counts = [np.zeros(len(grams.numbers), dtype=np.int64) for grams in sought]
     hit = []
     for row, text in enumerate(kept(shard, "text")["text"]):
@@ -83,6 +84,13 @@ def _total(folders: Sequence[Path]) -> list[NDArray[np.int64]]:
             own = [stored[f"arr_{place}"] for place in range(len(stored.files))]
         total = [one + other for one, other in zip(total, own, strict=True)] if total else own
     return total
+
+
+def _dirty(files: Files, file: tuple[str, str], counts: Mapping[int, NDArray[np.int64]]) -> NDArray[np.bool_]:
+    """Which of a file's n-grams were seen, those by which its items are judged."""
+    own = _study(file)
+    places = _grams(files, own.n).numbers
+    return counts[own.n][[places[gram] for gram in own.numbers]] > 0
 
 
 def _divide(name: str, file: tuple[str, str], dirty: NDArray[np.bool_], folder: Path) -> dict[str, Any]:

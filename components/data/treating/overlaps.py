@@ -12,6 +12,7 @@ from components.data.records import RecordError, not_utf8
 _WORD = re.compile(r"\S+")
 _LETTER = re.compile(r"[^\W_]")
 _NO_LETTER = re.compile(r"[^\w\s]+|_+")
+_ASCII_NO_LETTER = "".join(_NO_LETTER.findall("".join(map(chr, range(128))))).encode("ascii")
 BESIDE = frozenset(("id", "group"))  # what an item is called is no part of its text
 
 
@@ -25,7 +26,10 @@ class Span(NamedTuple):
 
 def words(text: str) -> list[str]:
     """Lower-case words, which blanks part, without what is no letter or digit; those of nothing else are none."""
-    return _NO_LETTER.sub("", text.lower()).split()
+    low = text.lower()
+    if low.isascii():  # ten times as fast
+        return low.encode("ascii").translate(None, _ASCII_NO_LETTER).decode("ascii").split()
+    return _NO_LETTER.sub("", low).split()
 
 
 def _places(text: str) -> list[tuple[int, int]]:
