@@ -133,7 +133,7 @@ def adopted(faster: str) -> list[Case]:
     cases.append(Case("SmolLM2-135M, SFT of adapters", "real tokens/s", ours, theirs, goals))
     replies: Mapping[str, Any] = {"model": "smollm2", "context": 128, "prompt": 64, "reply": 24}
     replies = {**replies, "batch": 8, "inner_epochs": 2, "steps": 1}
-    ours, goals = Side("ours", "ours_ppo", replies), (Goal("TRL with peft at its best", (faster,), 1.3),)
+    ours, goals = Side("ours", "ours_ppo", replies), (Goal("TRL with peft", (faster,), 1.3),)
     theirs = _settings("trl_ppo", replies, {faster: BOTH[faster]})
     return [*cases, Case("SmolLM2-135M, PPO of adapters", "episodes/s", ours, theirs, goals)]
 

@@ -60,7 +60,7 @@ def adopted(folder: Path) -> Path | None:
     spec, target = importlib.util.find_spec(SMOLLM2[0]), folder / "smollm2"
     if spec is None or spec.origin is None:
         return None
-    if not (target / "complete").exists():
+    if not (target / "prompts.json").exists():  # the last one
         shutil.rmtree(target, ignore_errors=True)
         import_folder(Path(spec.origin).parent / SMOLLM2[1], target / "ours")
         export_folder(target / "ours", target / "theirs")
@@ -71,7 +71,6 @@ def adopted(folder: Path) -> Path | None:
         _write_chats(target / "sft.json", chat, conversations)
         asked = [chat.encode_prompt(c[:1], max_tokens=MAX_PROMPT) for c in conversations]
         (target / "prompts.json").write_text(json.dumps(asked))
-        (target / "complete").touch()
     return target
 
 

@@ -40,7 +40,7 @@ def start(folder: Path, **options: Any) -> Callable[[], float]:
         started = time.perf_counter()
         for _ in range(options["steps"]):
             with autocast(resolve(options.get("precision", "auto"), torch.device(device).type), device):
-                sampler = for_sampling(model, len(prompts))
+                sampler = for_sampling(model, rows=len(prompts), steps=options["new"])
                 sample_replies(sampler, prompts, sampling=Sampling(), uniform=uniform, end_id=NO_END, pad_id=0)
         return options["steps"] * options["batch"] * options["new"] / (time.perf_counter() - started)
 

@@ -160,7 +160,7 @@ class TextScorer:
         with autocast(self.precision, self.device):
             asked = [encoded[row] for row in order]
             drawn = beam_search(
-                for_sampling(self.model, width * len(asked)),
+                for_sampling(self.model, rows=width * len(asked), steps=max_new_tokens),
                 asked,
                 width=width,
                 max_new_tokens=max_new_tokens,
@@ -185,7 +185,7 @@ class TextScorer:
         room = self._room(max_new_tokens + len(cue))
         with autocast(self.precision, self.device):
             replies = sample_replies(
-                for_sampling(self.model, len(texts)),
+                for_sampling(self.model, rows=len(texts), steps=max_new_tokens),
                 [self._encoded(text)[:room] + cue for text in texts],
                 sampling=Sampling(top_k=top_k),
                 uniform=uniforms(len(texts), max_new_tokens, seed=(seed,)),
@@ -205,11 +205,13 @@ class TextScorer:
         return room
 
     def _continued(self, encoded: list[list[int]], stops: Sequence[str], max_new_tokens: int) -> list[str]:
+        if not encoded:
+            return []
         order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
-        size = max(1, self.batch_tokens // (max_new_tokens + max(map(len, encoded), default=0)))
+        size = max(1, self.batch_tokens // (max_new_tokens + max(map(len, encoded))))
         found: dict[int, str] = {}
         with autocast(self.precision, self.device):
-            model = for_sampling(self.model, min(size, len(order)))
+            model = for_sampling(self.model, rows=min(size, len(order)), steps=max_new_tokens)
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
                 drawn = self._greedy(model, [encoded[row] for row in rows], stops, max_new_tokens)

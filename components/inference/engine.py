@@ -125,7 +125,7 @@ class Engine:
         self.device = model.token_embedding.weight.device
         self.slots, self.queue, self._precision, self._post = slots, queue, precision, post
         with autocast(precision, self.device):
-            self._model = for_sampling(model, slots)
+            self._model = for_sampling(model, rows=slots, steps=CONTEXT_LIMIT)
         self.capacity = min(model.config.context_length, CONTEXT_LIMIT)
         self._cache = KeyValueCache(
             slots=slots, capacity=self.capacity, num_layers=model.config.num_layers, device=self.device

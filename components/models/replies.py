@@ -86,7 +86,7 @@ def sample_all(
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
     with autocast(precision, model.token_embedding.weight.device):
         replies = sample_replies(
-            for_sampling(model, len(prompts)),
+            for_sampling(model, rows=len(prompts), steps=params.max_new_tokens),
             [prompts[row].ids for row in order],
             sampling=sampling_of(params),
             uniform=uniforms(len(prompts), params.max_new_tokens, seed=(seed,))[order],

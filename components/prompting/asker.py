@@ -60,7 +60,7 @@ class Asker:
         together = min(rows_at_once(model, longest + tokens), READ_AT_ONCE // longest)
         with autocast(self.scorer.precision, self.scorer.device):
             replies = sample_replies(
-                for_sampling(model, len(ids)),
+                for_sampling(model, rows=min(len(ids), together), steps=tokens),
                 ids,
                 sampling=Sampling(self.temperature),
                 uniform=uniforms(len(ids), tokens, seed=(self.seed, self.cost.calls)),

@@ -133,7 +133,7 @@ class PpoModule(TrainingModule):
         uniform = uniforms(params.rollout_batch_size, generation.max_new_tokens, seed=(self.seed, 2, step))[places]
         with rates.timed("rollout/sampling") as lap:
             replies = sample_replies(
-                for_sampling(self.policy, len(ids)),
+                for_sampling(self.policy, rows=len(ids), steps=generation.max_new_tokens),
                 ids,
                 sampling=sampling_of(generation),
                 uniform=uniform,

@@ -46,5 +46,5 @@ class Task(ABC):
 
 def compared(fed: Fed) -> list[str]:
     """The models that are set against the reference: those that are asked as it is, in its chat or as plain text."""
-    plain = any(name in fed["plain"] for name in fed["reference"])
+    plain = next(iter(fed["reference"]), None) in fed["plain"]
     return [name for name in fed["models"] if name not in fed["reference"] and (name in fed["plain"]) == plain]

@@ -5,6 +5,7 @@ import torch
 
 from components.inference.draws import draw_each, likelihoods
 from components.losses.sampling import Sampling
+from components.models import cache
 from components.models.cache import KeyValueCache, LayerMemory, Memory
 from components.models.generation import Decoder, padded, uniforms
 from tests.components.families import CONFIGS
@@ -51,8 +52,10 @@ class Rows:
         self.rows = [self.rows[row] for row in self.cache.drop([place])]
 
 
+@pytest.mark.parametrize("growth", [4, 256])  # tokens: a row of 16 outgrows its room three times, or never
 @pytest.mark.parametrize("name", CONFIGS)
-def test_rows_that_join_and_leave_say_what_each_says_alone(name):
+def test_rows_that_join_and_leave_say_what_each_says_alone(name, growth, monkeypatch):
+    monkeypatch.setattr(cache, "GROWTH", growth)
     model, sampling = network(name), Sampling(0.8, top_k=30)
     uniform = uniforms(len(PROMPTS), 40, seed=(3,))
     rows = Rows(model)

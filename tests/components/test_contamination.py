@@ -45,6 +45,11 @@ def test_words_are_letters_and_digits(more):
     assert words(text) == ["its", "ab", "cd", "95", "e", "xy", *more.split()]
 
 
+def test_every_character_of_ascii_is_what_it_is_beside_others():
+    text = " ".join(f"a{chr(number)}b" for number in range(128))
+    assert words(text + " \u00e9") == [*words(text), "\u00e9"]
+
+
 def test_what_is_cut_takes_its_neighbourhood_with_it():
     text = "0123456789" * 10
     assert without(text, [(40, 50)], margin=5) == [text[:35], text[55:]]
@@ -69,6 +74,21 @@ def items(path, *texts):
         )
     )
     return Against(name=path.stem, file=str(path))
+
+
+def test_each_file_is_judged_by_ngrams_of_its_own_length(tmp_path):
+    draw = random.Random(7)
+    long, short, other = prose(draw, 30), prose(draw, 9), prose(draw, 9)
+    quoted = " ".join(long.split()[3:14])  # 11 words: no 13-gram
+    rows = [
+        ("a", f"{prose(draw, 30)} {quoted} {prose(draw, 30)}"),
+        ("b", f"{prose(draw, 30)} {short} {prose(draw, 30)}"),
+    ]
+    against = items(tmp_path / "long.jsonl", long), items(tmp_path / "short.jsonl", short, other, quoted)
+    around = treating(tmp_path / "step")
+    assert list(left(contamination(*against).apply(shards_of(tmp_path, rows), around))) == ["a", "b"]
+    found = {name: (own["n"], own["dirty"]) for name, own in around.figures["items"].items()}
+    assert found == {"long": (13, 0), "short": (9, pytest.approx(2 / 3))}
 
 
 def contamination(*against, **changes):

@@ -23,7 +23,7 @@ def network(name):
 
 def sampler_of(model, precision, rows=3):
     with autocast(precision, "cpu"):
-        return for_sampling(model, rows)
+        return for_sampling(model, rows=rows, steps=32)
 
 
 def logits_of(model, precision):
@@ -56,15 +56,18 @@ def test_of_many_rows_weights_lie_as_products_read_them(name):
     assert sampler.token_embedding.weight is model.token_embedding.weight
 
 
+@pytest.mark.parametrize("rows", [3, 8])
 @pytest.mark.parametrize("name", ["gpt2", "llama-3", "nanochat-shared"])
-def test_adapters_are_merged_and_go_on_training_where_they_are(name):
+def test_adapters_are_merged_and_go_on_training_where_they_are(name, rows):
     model = trainable(network(name), Lora(kind="lora", rank=3, alpha=6.0))
     for key, weight in model.named_parameters():
         if key.endswith(".up"):
             torch.nn.init.normal_(weight, std=0.1)
-    merged = sampler_of(model, "32-true")
+    merged = sampler_of(model, "32-true", rows)
+    assert merged.blocks[0].attention.qkv.weight.t().is_contiguous() is (rows == 8)
     torch.testing.assert_close(logits_of(merged, "32-true"), logits_of(model, "32-true"), atol=1e-4, rtol=1e-4)
     assert not any(key.endswith(".up") for key, _ in merged.named_parameters())
+    assert all(weight.requires_grad for key, weight in model.named_parameters() if key.endswith((".up", ".down")))
     assert any(key.endswith(".up") for key, _ in model.named_parameters())
     half = sampler_of(model, "bf16-mixed")
     close = (logits_of(half, "bf16-mixed") - logits_of(model, "32-true")).abs().mean()

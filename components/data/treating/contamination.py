@@ -29,11 +29,11 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
         RecordError: a file of items cannot be read; the message names the line.
     """
     files = tuple((each.file, file_md5(Path(each.file))) for each in params.against)
-    lengths = tuple(dict.fromkeys((params.n, *(_study(file).n for file in files))))
-    searched = treating.map(partial(_look, files, lengths), shards, "seen", "shards searched")
-    counts = dict(zip(lengths, _total(searched), strict=True))
+    sought = _sought(files, params.n)
+    searched = treating.map(partial(_look, sought), shards, "seen", "shards searched")
+    counts = dict(zip(sought, _total(searched), strict=True))
     treating.figures["items"] = {
-        each.name: _divide(each.name, file, _dirty(files, file, counts), treating.items)
+        each.name: _divide(each.name, file, _dirty(file, counts, sought), treating.items)
         for each, file in zip(params.against, files, strict=True)
     }
     common = treating.folder / "common.npy"
@@ -45,9 +45,17 @@ def decontaminated(shards: list[Path], treating: Treating, params: "Contaminatio
     return left
 
 
+def _sought(files: Files, n: int) -> dict[int, Files]:
+    """What is searched for: n-grams of these lengths of those files. First those to cut, of all."""
+    sought = {n: files}
+    for length in sorted({_study(file).n for file in files} - {n}):
+        sought[length] = tuple(file for file in files if _study(file).n == length)
+    return sought
+
+
 @cache
 def _grams(files: Files, n: int) -> Grams:
-    """n-grams of all files."""
+    """n-grams of files."""
     return Grams([text for file, _ in files for _, text in item_texts(Path(file))], n)
 
 
@@ -58,20 +66,20 @@ def _study(file: tuple[str, str]) -> Grams:
     return Grams(texts, study_length(texts))
 
 
-def _look(files: Files, lengths: tuple[int, ...], shard: Path, out: Path) -> None:
+def _look(sought: Mapping[int, Files], shard: Path, out: Path) -> None:
     """In how many of a shard's documents each n-gram stands, for each length; and in which any of the first one does.
 
     One search a length, whatever the number of files: what stands in several is sought once.
     """
-    sought = [_grams(files, n) for n in lengths]
-    counts = [np.zeros(len(grams.numbers), dtype=np.int64) for grams in sought]
+    searches = [_grams(files, n) for n, files in sought.items()]
+    counts = [np.zeros(len(grams.numbers), dtype=np.int64) for grams in searches]
     hit = []
     for row, text in enumerate(kept(shard, "text")["text"]):
         said = words(text)
-        for grams, own in zip(sought, counts, strict=True):
+        for grams, own in zip(searches, counts, strict=True):
             if found := {number for number, _ in grams.found(said)}:
                 own[list(found)] += 1
-                hit += [row] if grams is sought[0] else []
+                hit += [row] if grams is searches[0] else []
     np.savez(out / COUNTS, *counts)
     np.save(out / HIT, np.array(hit, dtype=np.int64))
 
@@ -86,10 +94,12 @@ def _total(folders: Sequence[Path]) -> list[NDArray[np.int64]]:
     return total
 
 
-def _dirty(files: Files, file: tuple[str, str], counts: Mapping[int, NDArray[np.int64]]) -> NDArray[np.bool_]:
+def _dirty(
+    file: tuple[str, str], counts: Mapping[int, NDArray[np.int64]], sought: Mapping[int, Files]
+) -> NDArray[np.bool_]:
     """Which of a file's n-grams were seen, those by which its items are judged."""
     own = _study(file)
-    places = _grams(files, own.n).numbers
+    places = _grams(sought[own.n], own.n).numbers
     return counts[own.n][[places[gram] for gram in own.numbers]] > 0
 
 
