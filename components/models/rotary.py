@@ -10,6 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from components.models.config import LinearScaling, Llama3Scaling, Rotary
+from components.models.parts import shrinking_to_unit
 
 
 def frequencies(rotary: Rotary, device: torch.device | str = "cpu") -> Float[Tensor, "half"]:
@@ -41,23 +42,29 @@ def angles(positions: Int[Tensor, "*B T"], rotary: Rotary) -> Angles:
     return turned.cos(), turned.sin()
 
 
+def _prepare(
+    heads: Tensor, cosines: Tensor | None, sines: Tensor | None, count: int, epsilon: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """Turned and normalised heads beside those that stay; and what the former were scaled by."""
+    found = torch.empty_like(heads)
+    found[:, :, count:] = heads[:, :, count:]
+    own, made = heads[:, :, :count], found[:, :, :count]
+    _turn(own, cosines, sines, made)
+    if epsilon is None:
+        return found, None
+    shrinking = shrinking_to_unit(own, epsilon)  # a turn keeps the length
+    made.mul_(shrinking)
+    return found, shrinking
+
+
 class _Prepared(Function):
-    """Turned and normalised heads beside those that stay: taken apart it is three times as many passes over them."""
+    """`_prepare`: taken apart it is three times as many passes over them, forward and back."""
 
     @staticmethod
     def forward(
         ctx: Any, heads: Tensor, cosines: Tensor | None, sines: Tensor | None, count: int, epsilon: float | None
     ) -> Tensor:
-        found = torch.empty_like(heads)
-        found[:, :, count:] = heads[:, :, count:]
-        own, made = heads[:, :, :count], found[:, :, :count]
-        _turn(own, cosines, sines, made)
-        shrinking = None
-        if epsilon is not None:  # a turn keeps the length
-            precise = torch.promote_types(own.dtype, torch.float32)
-            squares = torch.linalg.vector_norm(own, dim=-1, keepdim=True, dtype=precise).square_()
-            shrinking = squares.div_(own.shape[-1]).add_(epsilon).rsqrt_()
-            made.mul_(shrinking)
+        found, shrinking = _prepare(heads, cosines, sines, count, epsilon)
         ctx.save_for_backward(cosines, sines, shrinking, None if epsilon is None else found)
         ctx.count = count
         return found
@@ -104,5 +111,7 @@ def prepare_heads(
     if at is None and epsilon is None:
         return heads
     cosines, sines = at or (None, None)
+    if not (torch.is_grad_enabled() and heads.requires_grad):
+        return _prepare(heads, cosines, sines, count, epsilon)[0]
     found: Tensor = _Prepared.apply(heads, cosines, sines, count, epsilon)  # type: ignore[no-untyped-call]
     return found
