@@ -15,8 +15,8 @@ from components.models.adapters import is_adapted, merged
 from components.models.transformer import GPT
 
 # From so many rows on weights are laid out anew: with one, a product takes as long as to read them, however they lie.
-# It takes what some 15 steps gain by it, so there must be more.
-ROWS_LAID_OUT, STEPS_LAID_OUT = 8, 32
+# It takes what some 15 steps gain by it, so there must be more; and memory, of which a large model leaves little.
+ROWS_LAID_OUT, STEPS_LAID_OUT, BYTES_LAID_OUT = 8, 32, 2**28
 
 
 @torch.no_grad()
@@ -24,12 +24,14 @@ def for_sampling(model: GPT, *, rows: int, steps: int) -> GPT:
     """The model whose next tokens, under the autocast that is in force, are those of `model`; it shares what it can.
 
     The very same numbers but for merged adapters, and for sums in another order where so many `rows` are sampled at
-    once, for so many `steps`, that it pays: those round otherwise.
+    once, for so many `steps`, of so small a model, that it pays: those round otherwise.
     """
     device = model.head.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    as_it_lies = device != "cpu" or rows < ROWS_LAID_OUT or steps < STEPS_LAID_OUT
-    if dtype is None and as_it_lies and not is_adapted(model):
+    adapted = is_adapted(model)  # what is merged is a copy as it is
+    size = 0 if adapted else sum(weight.nbytes for weight in model.parameters())
+    as_it_lies = device != "cpu" or rows < ROWS_LAID_OUT or steps < STEPS_LAID_OUT or size > BYTES_LAID_OUT
+    if dtype is None and as_it_lies and not adapted:
         return model
     plain = merged(model, dtype)
     assert isinstance(plain, GPT)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from components.models import inference
 from components.models.adapters import trainable
 from components.models.families.family import layouts
 from components.models.inference import for_sampling
@@ -42,6 +43,13 @@ def test_weights_cast_once_are_the_weights_cast_each_time(name):
     assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
     assert sampler.token_embedding.weight is model.token_embedding.weight
     assert sampler_of(model, "32-true") is model
+
+
+@pytest.mark.parametrize(("rows", "steps", "size"), [(7, 32, 2**28), (8, 31, 2**28), (8, 32, 1000)])
+def test_weights_lie_as_they_are_where_another_order_would_not_pay(rows, steps, size, monkeypatch):
+    monkeypatch.setattr(inference, "BYTES_LAID_OUT", size)
+    model = network("gpt2")
+    assert for_sampling(model, rows=rows, steps=steps) is model
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-wide", "llama-2", "neox", "nanochat"])
