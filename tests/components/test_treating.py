@@ -7,6 +7,7 @@ import networkx
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.feature_extraction.text import HashingVectorizer
 
 from components.data.records import RecordError
 from components.data.treating import quality
@@ -143,7 +144,7 @@ def test_a_filter_learns_what_is_like_the_reference_and_other_corpora_pass(tmp_p
 def test_a_sample_is_the_documents_of_the_lowest_hashes_however_the_data_are_cut(tmp_path, monkeypatch, cuts):
     draw, learnt = random.Random(11), []
     rows = [(f"d{n}", "books" if n % 3 else "crawl", prose(draw, 5)) for n in range(80)] + [("o", "other", "text")]
-    monkeypatch.setattr(quality, "_learn", lambda sample, path: learnt.append(sample) or {})
+    monkeypatch.setattr(quality, "_learn", lambda *sample: learnt.append(sample) or {})
     monkeypatch.setattr(quality, "_keep", lambda *_: None)
     step = Quality(kind="quality", reference=("books",), corpora=("crawl",), sample=7)
     parts = [rows[start:end] for start, end in zip((0, *cuts), (*cuts, len(rows)), strict=True)]
@@ -155,9 +156,10 @@ def test_a_sample_is_the_documents_of_the_lowest_hashes_however_the_data_are_cut
 
     lowest = [sorted((row for row in rows if row[1] == name), key=coin)[:7] for name in ("books", "crawl")]
     expected = sorted((row for own in lowest for row in own), key=coin)
-    (found,) = learnt
-    assert found["text"].tolist() == [text for _, _, text in expected]
-    assert found["good"].tolist() == [corpus == "books" for _, corpus, _ in expected]
+    ((features, good, _),) = learnt
+    said = HashingVectorizer(tokenizer=str.split, token_pattern=None, alternate_sign=False, n_features=quality.FEATURES)
+    assert np.array_equal(features.toarray(), said.transform([text for _, _, text in expected]).toarray())
+    assert good.tolist() == [corpus == "books" for _, corpus, _ in expected]
 
 
 def test_a_filter_without_one_of_the_two_kinds_is_refused(tmp_path):
@@ -193,8 +195,6 @@ def test_a_filter_of_small_alpha_keeps_nearly_all():
 
 
 def test_words_are_hashed_to_the_columns_that_scikit_learn_gives_them(monkeypatch):
-    from sklearn.feature_extraction.text import HashingVectorizer  # noqa: PLC0415
-
     draw = random.Random(5)
     texts = ["", "A a A b", "Straße  É \t\n x\u00a0y 1,000.5 don't", *(prose(draw, 300) for _ in range(30))]
     theirs = HashingVectorizer(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
@@ -36,7 +37,7 @@ def of_quality(shards: list[Path], treating: Treating, params: "Quality") -> lis
     draw = partial(_draw, params.reference, params.corpora, params.sample)
     drawn = [folder / DRAWS for folder in treating.map(draw, shards, "draws", "shards sampled")]
     weights = treating.folder / "weights.npz"
-    treating.figures |= _learn(_sample(shards, drawn, params.sample), weights)
+    treating.figures |= _learn(*_sample(shards, drawn, params.sample), weights)
     keep = partial(_keep, weights, params.corpora, params.alpha, treating.seed)
     left = treating.map(keep, shards, "kept", "shards judged")
     judged = pd.concat([pd.read_parquet(each / "scores.parquet") for each in left]).groupby("corpus").sum()
@@ -56,16 +57,38 @@ def _draw(reference: tuple[str, ...], corpora: tuple[str, ...], sample: int, sha
     _lowest(documents, sample)[["number", "id", "good", "draw"]].to_parquet(out / DRAWS, index=False)
 
 
-def _sample(shards: Sequence[Path], drawn: Sequence[Path], size: int) -> pd.DataFrame:
-    """Of each kind `size` documents with their texts. Draws are merged shard by shard, each text is fetched once."""
+def _sample(shards: Sequence[Path], drawn: Sequence[Path], size: int) -> tuple[csr_array, NDArray[np.bool_]]:
+    """Hashed words of `size` documents of each kind, and which are good; draws are merged shard by shard, and a text is
+    held no longer than until it is hashed.
+    """
     chosen = pd.read_parquet(drawn[0])
     for file in drawn[1:]:
         chosen = _lowest(pd.concat([chosen, pd.read_parquet(file)]), size)
-    found = []
+    numbers, features = list[NDArray[np.int64]](), list[csr_array]()
     for shard in shards:
         documents = kept(shard, "number", "text")
-        found.append(documents[documents["number"].isin(chosen["number"])])
-    return chosen.merge(pd.concat(found), on="number", validate="one_to_one")
+        documents = documents[documents["number"].isin(chosen["number"])]
+        if len(documents):
+            numbers.append(documents["number"].to_numpy())
+            features.append(hashed(documents["text"].tolist()))
+    places = pd.Index(chosen["number"])
+    return _in_order(features, [places.get_indexer(own) for own in numbers]), chosen["good"].to_numpy(dtype=bool)
+
+
+def _in_order(parts: list[csr_array], places: Sequence[NDArray[np.int64]]) -> csr_array:
+    """Rows of several matrices at their places in one; what has been copied is let go."""
+    ends = np.zeros(sum(map(len, places)) + 1, dtype=np.int64)
+    for part, own in zip(parts, places, strict=True):
+        ends[own + 1] = np.diff(part.indptr)
+    ends = ends.cumsum()
+    data, columns = np.empty(ends[-1]), np.empty(ends[-1], dtype=np.int32)
+    for own in places:
+        part = parts.pop(0)
+        for row, place in enumerate(own):
+            source = slice(part.indptr[row], part.indptr[row + 1])
+            data[ends[place] : ends[place + 1]] = part.data[source]
+            columns[ends[place] : ends[place + 1]] = part.indices[source]
+    return csr_array((data, columns, ends), (len(ends) - 1, FEATURES))
 
 
 def _draws(documents: pd.DataFrame, salt: str) -> list[float]:
@@ -111,20 +134,17 @@ def hashed(texts: Sequence[str]) -> csr_array:
     return normalize(counts, copy=False)
 
 
-def _learn(sample: pd.DataFrame, path: Path) -> dict[str, Any]:
+def _learn(features: csr_array, good: NDArray[np.bool_], path: Path) -> dict[str, Any]:
     """Write the classifier's weights; how often it tells documents that it has not seen, and their number."""
-    if sample["good"].nunique() < 2:
+    if len(np.unique(good)) < 2:
         raise RecordError("a quality filter learns from documents of both `reference` and `corpora`: one has none")
-    apart = np.arange(len(sample)) % APART == 0
-    learnt, held = sample[~apart], sample[apart]
-    if learnt["good"].nunique() < 2:
-        raise RecordError(f"a quality filter has {len(sample)} documents to learn from: bring more")
-    classifier = LogisticRegression(max_iter=1000, class_weight="balanced").fit(
-        hashed(learnt["text"].tolist()), learnt["good"]
-    )
-    right = classifier.predict(hashed(held["text"].tolist())) == held["good"]
+    apart = np.arange(len(good)) % APART == 0
+    if len(np.unique(good[~apart])) < 2:
+        raise RecordError(f"a quality filter has {len(good)} documents to learn from: bring more")
+    classifier = LogisticRegression(max_iter=1000, class_weight="balanced").fit(features[~apart], good[~apart])
+    right = classifier.predict(features[apart]) == good[apart]
     np.savez(path, coefficients=classifier.coef_[0], intercept=classifier.intercept_)
-    return {"sample": len(sample), "held_out": len(held), "accuracy_held_out": float(right.mean())}
+    return {"sample": len(good), "held_out": int(apart.sum()), "accuracy_held_out": float(right.mean())}
 
 
 @cache
