@@ -273,6 +273,11 @@ def test_a_reply_depends_on_its_own_row_alone(model):
     assert torch.equal(together.response_ids[2, :length], alone.response_ids[0, :length])
 
 
+def test_replies_of_no_token_are_refused(model):
+    with pytest.raises(ValueError, match="no new token"):
+        sample_replies(model, [[1, 2]], sampling=Sampling(), uniform=torch.zeros(1, 0), end_id=60, pad_id=0)
+
+
 @pytest.mark.parametrize("size", [4, 6000])
 def test_what_is_cut_is_never_drawn(size):
     logits = torch.full((1, size), -30.0)
