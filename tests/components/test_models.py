@@ -294,10 +294,13 @@ def test_vectors_of_unit_mean_square_are_pytorchs_rms_norm(dtype):
     torch.manual_seed(0)
     x, slope = 3 * torch.randn(4, 5, 16), torch.randn(4, 5, 16)
     own = x.to(dtype).clone().requires_grad_()
-    unit_mean_square(own, 1e-6).backward(slope.to(dtype))
+    trained = unit_mean_square(own, 1e-6)
+    trained.backward(slope.to(dtype))
     exact = x.double().requires_grad_()
     F.rms_norm(exact, (16,), eps=1e-6).backward(slope.double())
     near = {torch.float32: 1e-6, torch.bfloat16: 1e-2}[dtype]
     torch.testing.assert_close(own.grad.double(), exact.grad, atol=near, rtol=near)
+    with torch.no_grad():  # another way, the same numbers
+        assert torch.equal(trained, unit_mean_square(own, 1e-6))
     ours = unit_mean_square(own.detach(), 1e-6).double()
     torch.testing.assert_close(ours, F.rms_norm(exact.detach(), (16,), eps=1e-6), atol=near, rtol=near)

@@ -48,6 +48,8 @@ def test_heads_and_gradients_are_those_of_the_definition(rotary, epsilon):
     own, other = (torch.autograd.grad((each * slope).sum(), heads)[0] for each in (found, expected))
     torch.testing.assert_close(own, other, atol=1e-6, rtol=1e-6)
     assert torch.equal(found[:, :, 3:], heads[:, :, 3:])
+    with torch.no_grad():  # another way, the same numbers
+        assert torch.equal(prepare_heads(heads, at, count=3, epsilon=epsilon), found)
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)

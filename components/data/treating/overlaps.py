@@ -27,7 +27,7 @@ class Span(NamedTuple):
 def words(text: str) -> list[str]:
     """Lower-case words, which blanks part, without what is no letter or digit; those of nothing else are none."""
     low = text.lower()
-    if low.isascii():  # ten times as fast
+    if low.isascii():  # three times as fast (LOG.md)
         return low.encode("ascii").translate(None, _ASCII_NO_LETTER).decode("ascii").split()
     return _NO_LETTER.sub("", low).split()
 
